@@ -1,0 +1,56 @@
+/* The sleeping half of the short lock, and the check of ranks. */
+#include "base/lock.h"
+
+#include <sched.h>
+
+/*
+ * Protocol (Drepper's mutex 3): a thread that is about to sleep writes 2, so whoever unlocks knows to
+ * wake; the woken thread writes 2 as well, since others may still sleep. The futex compares the word
+ * again, so an unlock between the write and the sleep is not missed.
+ */
+void wr_lock_slow(struct wr_lock *l) {
+    for (int spin = 0; spin < 100; spin++) {
+        uint32_t word = atomic_load_explicit(&l->word, memory_order_relaxed);
+        if (word == 0 && atomic_compare_exchange_weak_explicit(&l->word, &word, 1, memory_order_acquire,
+                                                               memory_order_relaxed))
+            return;
+        if (word == 2) break;
+        wr_pause();
+    }
+    while (atomic_exchange_explicit(&l->word, 2, memory_order_acquire) != 0) wr_futex_wait(&l->word, 2, WR_NEVER);
+}
+
+void wr_unlock_slow(struct wr_lock *l) { wr_futex_wake(&l->word, 1); }
+
+#ifdef WEIR_DEBUG
+/* The locks that this thread holds, in order of taking. A lock is never held over a switch. */
+static __thread struct {
+    int n;
+    struct {
+        const void *lock;
+        enum wr_rank rank;
+    } held[64];
+} ranks;
+
+void wr_rank_push(const void *lock, enum wr_rank rank) {
+    if (ranks.n == 64) return; /* a select over many channels: equal ranks, checked for the first 64 */
+    if (ranks.n > 0 && ranks.held[ranks.n - 1].rank > rank)
+        wr_fatal("lock of rank %d taken while one of rank %d is held", rank, ranks.held[ranks.n - 1].rank);
+    if (ranks.n > 0 && ranks.held[ranks.n - 1].rank == rank && ranks.held[ranks.n - 1].lock >= lock && rank != WR_RANK_CTX)
+        wr_fatal("two locks of rank %d taken out of the order of their addresses", rank);
+    ranks.held[ranks.n].lock = lock, ranks.held[ranks.n].rank = rank;
+    ranks.n++;
+}
+
+void wr_rank_pop(const void *lock, enum wr_rank rank) {
+    (void)rank;
+    for (int i = ranks.n - 1; i >= 0; i--)
+        if (ranks.held[i].lock == lock) {
+            for (; i < ranks.n - 1; i++) ranks.held[i] = ranks.held[i + 1];
+            ranks.n--;
+            return;
+        }
+}
+
+int wr_ranks_held(void) { return ranks.n; }
+#endif

@@ -1,0 +1,270 @@
+/* Channels. May be called from goroutines and foreign threads; the _now forms from a timer's fire as well. */
+#include "chan/chan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_ELEM ((size_t)64 << 10)
+
+static inline void copy(void *to, const void *from, size_t n) {
+    if (n == 8) memcpy(to, from, 8);
+    else if (n == 4) memcpy(to, from, 4);
+    else if (n == 16) memcpy(to, from, 16);
+    else memcpy(to, from, n);
+}
+
+static inline struct wr_node *node_of(struct wr_list *l) { return wr_container(l, struct wr_node, link); }
+
+/* ---- Making and freeing ---------------------------------------------------------------------------- */
+
+#ifdef WEIR_DEBUG
+/* Freed channels rest here for a while, so that their use is noticed. */
+static weir_chan *_Atomic resting[4096];
+static _Atomic uint32_t n_rested;
+
+static void put_to_rest(weir_chan *ch) {
+    ch->magic = 0;
+    free(atomic_exchange(&resting[atomic_fetch_add(&n_rested, 1) % 4096], ch));
+}
+void wr_chan_check(const weir_chan *ch, const char *call) {
+    if (ch && ch->magic != WR_CHAN_MAGIC) wr_fatal("%s: the channel %p has been freed", call, (const void *)ch);
+}
+#else
+static void put_to_rest(weir_chan *ch) { free(ch); }
+#endif
+
+static weir_chan *make(size_t elem_size, size_t cap, uintptr_t made_at) {
+    size_t bytes;
+    if (elem_size > MAX_ELEM || __builtin_mul_overflow(elem_size, cap, &bytes) || bytes > PTRDIFF_MAX - sizeof(weir_chan))
+        return NULL;
+    weir_chan *ch = malloc(sizeof *ch + bytes);
+    if (!ch) return NULL;
+    memset(ch, 0, sizeof *ch);
+    atomic_init(&ch->refs, 1);
+    ch->elem_size = (uint32_t)elem_size;
+    ch->cap = cap;
+    wr_list_init(&ch->receivers);
+    wr_list_init(&ch->senders);
+    ch->made_at = made_at;
+    ch->magic = WR_CHAN_MAGIC;
+    return ch;
+}
+
+weir_chan *weir_chan_make(size_t elem_size, size_t cap) {
+    return make(elem_size, cap, (uintptr_t)__builtin_return_address(0));
+}
+
+weir_chan *weir_chan_make_or_die_(size_t elem_size, size_t cap) {
+    weir_chan *ch = make(elem_size, cap, (uintptr_t)__builtin_return_address(0));
+    if (!ch && elem_size > MAX_ELEM) wr_fatal("weir_make: elements of %zu bytes; up to %zu can be sent", elem_size, MAX_ELEM);
+    if (!ch) wr_fatal("weir_make: out of memory for %zu elements of %zu bytes", cap, elem_size);
+    return ch;
+}
+
+weir_chan *weir_chan_retain(weir_chan *ch) {
+    wr_chan_check(ch, "weir_retain");
+    if (ch) atomic_fetch_add_explicit(&ch->refs, 1, memory_order_relaxed);
+    return ch;
+}
+
+void weir_chan_release(weir_chan *ch) {
+    wr_chan_check(ch, "weir_release");
+    if (!ch || atomic_fetch_sub_explicit(&ch->refs, 1, memory_order_acq_rel) != 1) return;
+    if (ch->on_drop)
+        for (size_t i = 0; i < ch->len; i++)
+            ch->on_drop(ch->ring + (ch->first + i) % ch->cap * ch->elem_size);
+    put_to_rest(ch);
+}
+
+void weir_chan_set_on_drop_(weir_chan *ch, void (*fn)(void *elem)) {
+    wr_chan_check(ch, "weir_chan_on_drop");
+    if (!ch) return;
+    wr_lock(&ch->lock, WR_RANK_CHAN);
+    ch->on_drop = fn;
+    wr_unlock(&ch->lock, WR_RANK_CHAN);
+}
+
+/* ---- What can be done at once ----------------------------------------------------------------------- */
+
+/* The first waiter whose wait we settle, taken off the queue. Those already settled by somebody else are taken off as well; they
+ * find themselves unlinked. */
+static struct wr_node *claim_first(struct wr_list *queue) {
+    for (struct wr_list *l; (l = wr_list_pop(queue));) {
+        struct wr_node *node = node_of(l);
+        if (wr_claim(node->wait, node->code)) return node;
+    }
+    return NULL;
+}
+
+int wr_chan_send_now(weir_chan *ch, const void *elem, struct g **woken) {
+    *woken = NULL;
+    if (ch->closed) return -EPIPE;
+    if (!wr_list_empty(&ch->receivers)) {
+        struct wr_node *receiver = claim_first(&ch->receivers);
+        if (receiver) {
+            if (receiver->elem) copy(receiver->elem, elem, ch->elem_size);
+            receiver->extra = 0;
+            *woken = receiver->wait->g;
+            return 0;
+        }
+    }
+    if (ch->len == ch->cap) return -EAGAIN;
+    size_t at = ch->first + ch->len;
+    if (at >= ch->cap) at -= ch->cap;
+    copy(ch->ring + at * ch->elem_size, elem, ch->elem_size);
+    ch->len++;
+    return 0;
+}
+
+int wr_chan_recv_now(weir_chan *ch, void *elem, struct g **woken) {
+    *woken = NULL;
+    if (ch->len) {
+        char *oldest = ch->ring + ch->first * ch->elem_size;
+        if (elem) copy(elem, oldest, ch->elem_size);
+        if (++ch->first == ch->cap) ch->first = 0;
+        ch->len--;
+        struct wr_node *sender = wr_list_empty(&ch->senders) ? NULL : claim_first(&ch->senders);
+        if (sender) {
+            size_t at = ch->first + ch->len;
+            if (at >= ch->cap) at -= ch->cap;
+            copy(ch->ring + at * ch->elem_size, sender->elem, ch->elem_size);
+            ch->len++;
+            sender->extra = 0;
+            *woken = sender->wait->g;
+        }
+        return 0;
+    }
+    struct wr_node *sender = wr_list_empty(&ch->senders) ? NULL : claim_first(&ch->senders);
+    if (sender) {
+        if (elem) copy(elem, sender->elem, ch->elem_size);
+        sender->extra = 0;
+        *woken = sender->wait->g;
+        return 0;
+    }
+    if (!ch->closed) return -EAGAIN;
+    if (elem) memset(elem, 0, ch->elem_size);
+    return -EPIPE;
+}
+
+/* ---- Send and receive ------------------------------------------------------------------------------- */
+
+static int wait_for_ever(enum wr_reason reason) {
+    struct wr_wait w;
+    wr_wait_init(&w, reason, NULL);
+    return wr_park(&w);
+}
+
+/* Locked; returns unlocked. The node's code is 1; extra says how a partner or close left it: 0 or -EPIPE. */
+static int block(weir_chan *ch, struct wr_list *queue, enum wr_reason reason, void *elem) {
+    struct wr_wait w;
+    struct wr_node node = { .wait = &w, .elem = elem, .code = 1 };
+    wr_wait_init(&w, reason, ch);
+    wr_list_append(queue, &node.link);
+    atomic_fetch_add_explicit(&ch->refs, 1, memory_order_relaxed); /* a blocked call keeps the channel alive */
+    wr_unlock(&ch->lock, WR_RANK_CHAN);
+    int why = wr_park(&w);
+    if (why < 0) {
+        wr_lock(&ch->lock, WR_RANK_CHAN);
+        if (wr_list_linked(&node.link)) wr_list_remove(&node.link);
+        wr_unlock(&ch->lock, WR_RANK_CHAN);
+    } else {
+        why = node.extra;
+    }
+    weir_chan_release(ch);
+    return why;
+}
+
+int weir_chan_send(weir_chan *ch, const void *elem) {
+    wr_chan_check(ch, "weir_send");
+    if (wr_unlikely(!ch)) return wait_for_ever(WR_WAIT_CHAN_SEND_NIL);
+    struct g *woken;
+    wr_lock(&ch->lock, WR_RANK_CHAN);
+    int e = wr_chan_send_now(ch, elem, &woken);
+    if (e == -EAGAIN) return block(ch, &ch->senders, WR_WAIT_CHAN_SEND, (void *)(uintptr_t)elem);
+    wr_unlock(&ch->lock, WR_RANK_CHAN);
+    if (woken) wr_ready(woken);
+    return e;
+}
+
+int weir_chan_recv(weir_chan *ch, void *elem) {
+    wr_chan_check(ch, "weir_recv");
+    if (wr_unlikely(!ch)) return wait_for_ever(WR_WAIT_CHAN_RECV_NIL);
+    struct g *woken;
+    wr_lock(&ch->lock, WR_RANK_CHAN);
+    int e = wr_chan_recv_now(ch, elem, &woken);
+    if (e == -EAGAIN) return block(ch, &ch->receivers, WR_WAIT_CHAN_RECV, elem);
+    wr_unlock(&ch->lock, WR_RANK_CHAN);
+    if (woken) wr_ready(woken);
+    return e;
+}
+
+int weir_chan_try_send(weir_chan *ch, const void *elem) {
+    wr_chan_check(ch, "weir_try_send");
+    if (!ch) return -EAGAIN;
+    struct g *woken;
+    wr_lock(&ch->lock, WR_RANK_CHAN);
+    int e = wr_chan_send_now(ch, elem, &woken);
+    wr_unlock(&ch->lock, WR_RANK_CHAN);
+    if (woken) wr_ready(woken);
+    return e;
+}
+
+int weir_chan_try_recv(weir_chan *ch, void *elem) {
+    wr_chan_check(ch, "weir_try_recv");
+    if (!ch) return -EAGAIN;
+    struct g *woken;
+    wr_lock(&ch->lock, WR_RANK_CHAN);
+    int e = wr_chan_recv_now(ch, elem, &woken);
+    wr_unlock(&ch->lock, WR_RANK_CHAN);
+    if (woken) wr_ready(woken);
+    return e;
+}
+
+int weir_chan_close(weir_chan *ch) {
+    wr_chan_check(ch, "weir_close");
+    if (!ch) return -EINVAL;
+    struct g *first = NULL, *last = NULL;
+    uint32_t n = 0;
+    wr_lock(&ch->lock, WR_RANK_CHAN);
+    if (ch->closed) {
+        wr_unlock(&ch->lock, WR_RANK_CHAN);
+        return -EPIPE;
+    }
+    ch->closed = true;
+    for (int side = 0; side < 2; side++) {
+        struct wr_list *queue = side ? &ch->senders : &ch->receivers;
+        for (struct wr_node *node; (node = claim_first(queue));) {
+            if (!side && node->elem) memset(node->elem, 0, ch->elem_size);
+            node->extra = -EPIPE;
+            struct g *g = node->wait->g; /* ours until it is made ready: chain it */
+            if (last) last->next = g;
+            else first = g;
+            last = g;
+            n++;
+        }
+    }
+    wr_unlock(&ch->lock, WR_RANK_CHAN);
+    if (n == 1) wr_ready(first);
+    else if (n > 1) wr_ready_all(first, last, n);
+    return 0;
+}
+
+size_t weir_chan_len(weir_chan *ch) {
+    wr_chan_check(ch, "weir_len");
+    if (!ch) return 0;
+    wr_lock(&ch->lock, WR_RANK_CHAN);
+    size_t n = ch->len;
+    wr_unlock(&ch->lock, WR_RANK_CHAN);
+    return n;
+}
+
+size_t weir_chan_cap(weir_chan *ch) {
+    wr_chan_check(ch, "weir_cap");
+    return ch ? ch->cap : 0;
+}
+
+int weir_chan_wait_closed(weir_chan *ch) {
+    int e;
+    while ((e = weir_chan_recv(ch, NULL)) == 0) {}
+    return e == -EPIPE ? 0 : e;
+}

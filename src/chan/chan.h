@@ -1,0 +1,43 @@
+/*
+ * chan: channels and select, and the timer objects that tick through a channel.
+ *
+ * A channel is a short lock, a ring, and two queues of waiters whose nodes lie on the waiters' stacks or in their
+ * select arms. A waiting peer gets its element handed over directly, under the lock.
+ */
+#ifndef WR_CHAN_H
+#define WR_CHAN_H
+
+#include "sched/sched.h"
+
+#pragma GCC visibility push(hidden)
+
+struct weir_chan {
+    struct wr_lock lock;        /* rank CHAN; guards all but refs */
+    _Atomic uint32_t refs;
+    uint32_t elem_size;
+    bool closed;
+    size_t cap;
+    size_t len;                 /* elements buffered */
+    size_t first;               /* index of the oldest */
+    struct wr_list receivers;   /* wr_node.link, first come first */
+    struct wr_list senders;
+    void (*on_drop)(void *elem);
+    uintptr_t made_at;          /* the pc that made it */
+    uint32_t magic;
+    _Alignas(16) char ring[];
+};
+
+#define WR_CHAN_MAGIC 0x6e616863u
+
+/* With the lock held: do it now if it can be done. 0; -EPIPE; -EAGAIN. *woken is who must be made ready after unlocking, or NULL. */
+int wr_chan_send_now(weir_chan *ch, const void *elem, struct g **woken);
+int wr_chan_recv_now(weir_chan *ch, void *elem, struct g **woken);
+
+#ifdef WEIR_DEBUG
+void wr_chan_check(const weir_chan *ch, const char *call);
+#else
+static inline void wr_chan_check(const weir_chan *ch, const char *call) { (void)ch, (void)call; }
+#endif
+
+#pragma GCC visibility pop
+#endif

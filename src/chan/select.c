@@ -1,0 +1,165 @@
+/*
+ * Select. Two looks at the arms: first, with every channel locked, whether one can go at once; if not, a node for each arm is
+ * queued before the locks are dropped, so that no partner can come in between. One claim of the shared wait
+ * decides among partners, timer and canceller.
+ *
+ * Channels are locked in the order of their addresses, each once, whatever the arms' order; two selects over the same
+ * channels can therefore not block each other. The arms carry both permutations (order_, visit_) and the nodes, so
+ * a select of any size allocates nothing.
+ */
+#include "chan/chan.h"
+#include "chan/timer.h"
+
+#include <string.h>
+
+static struct wr_node *node_in(weir_arm *a) { return (struct wr_node *)(void *)a->wait_; }
+static bool on_channel(const weir_arm *a) {
+    return a->chan_ && (a->kind_ == WEIR_ARM_RECV_ || a->kind_ == WEIR_ARM_SEND_ || a->kind_ == WEIR_ARM_SEND_PTR_);
+}
+static const void *to_send(const weir_arm *a) { return a->kind_ == WEIR_ARM_SEND_ ? a->value_ : a->value_ptr_; }
+
+/* arms[0 … n).order_ becomes the indices sorted by channel address: a heap sort, in place. */
+static void sift(weir_arm *arms, uint32_t top, uint32_t n) {
+    uint32_t moving = arms[top].order_;
+    for (uint32_t child; (child = 2 * top + 1) < n; top = child) {
+        if (child + 1 < n && arms[arms[child].order_].chan_ < arms[arms[child + 1].order_].chan_) child++;
+        if (arms[moving].chan_ >= arms[arms[child].order_].chan_) break;
+        arms[top].order_ = arms[child].order_;
+    }
+    arms[top].order_ = moving;
+}
+static void sort(weir_arm *arms, uint32_t n) {
+    if (n <= 8) {
+        for (uint32_t i = 1; i < n; i++) {
+            uint32_t moving = arms[i].order_, j = i;
+            for (; j > 0 && arms[arms[j - 1].order_].chan_ > arms[moving].chan_; j--) arms[j].order_ = arms[j - 1].order_;
+            arms[j].order_ = moving;
+        }
+        return;
+    }
+    for (uint32_t i = n / 2; i-- > 0;) sift(arms, i, n);
+    for (uint32_t end = n; end-- > 1;) {
+        uint32_t largest = arms[0].order_;
+        arms[0].order_ = arms[end].order_;
+        arms[end].order_ = largest;
+        sift(arms, 0, end);
+    }
+}
+
+/* n_order: how many arms are on channels; their indices lead the order. */
+static void lock_all(weir_arm *arms, uint32_t n_order) {
+    weir_chan *last = NULL;
+    for (uint32_t i = 0; i < n_order; i++) {
+        weir_chan *ch = arms[arms[i].order_].chan_;
+        if (ch != last) wr_lock(&ch->lock, WR_RANK_CHAN);
+        last = ch;
+    }
+}
+static void unlock_all(weir_arm *arms, uint32_t n_order) {
+    weir_chan *last = NULL;
+    for (uint32_t i = n_order; i-- > 0;) {
+        weir_chan *ch = arms[arms[i].order_].chan_;
+        if (ch != last) wr_unlock(&ch->lock, WR_RANK_CHAN);
+        last = ch;
+    }
+}
+
+/* Locked. The arm that went, or -1. *error: how, *woken: its partner. */
+static int try_arms(weir_arm *arms, uint32_t n, int *error, struct g **woken) {
+    for (uint32_t i = 0; i < n; i++) {
+        weir_arm *a = &arms[arms[i].visit_];
+        int e = -EAGAIN;
+        if (a->kind_ == WEIR_ARM_AFTER_) e = a->after_ <= 0 ? 0 : -EAGAIN;
+        else if (!on_channel(a)) continue;
+        else if (a->kind_ == WEIR_ARM_RECV_) e = wr_chan_recv_now(a->chan_, a->elem_, woken);
+        else e = wr_chan_send_now(a->chan_, to_send(a), woken);
+        if (e != -EAGAIN) {
+            *error = e;
+            return (int)arms[i].visit_;
+        }
+    }
+    return -1;
+}
+
+static int fired(struct g *g, weir_arm *arms, int i, int error) {
+    g->select_error = error;
+    if (arms[i].ok_) *arms[i].ok_ = error == 0;
+    return i;
+}
+
+int weir_selectv(weir_arm *arms, size_t count) {
+    if (count > 65535) return -EINVAL;
+    uint32_t n = (uint32_t)count, n_order = 0;
+    struct g *g = wr_self(), *woken = NULL;
+    int error = 0, otherwise = -1, soonest = -1;
+    g->select_error = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        weir_arm *a = &arms[i];
+        if (a->kind_ == WEIR_ARM_TIMER_) { /* a timer ticks through a channel */
+            a->chan_ = a->timer_ ? a->timer_->tick : NULL;
+            a->kind_ = WEIR_ARM_RECV_;
+        } else if (a->kind_ == WEIR_ARM_DONE_) { /* and a context ends through one */
+            weir_ctx *ctx = a->ctx_;
+            a->chan_ = weir_ctx_done(ctx).chan_;
+            a->kind_ = WEIR_ARM_RECV_;
+            if (!a->chan_ && weir_ctx_err(ctx)) a->kind_ = WEIR_ARM_AFTER_, a->after_ = 0; /* no memory for the channel */
+        }
+        if (on_channel(a)) {
+            wr_chan_check(a->chan_, "weir_select");
+            arms[n_order++].order_ = i;
+        } else if (a->kind_ == WEIR_ARM_DEFAULT_) {
+            otherwise = (int)i;
+        } else if (a->kind_ == WEIR_ARM_AFTER_ && (soonest < 0 || a->after_ < arms[soonest].after_)) {
+            soonest = (int)i;
+        }
+        uint32_t j = wr_choose(i + 1); /* a random permutation, built as it grows */
+        a->visit_ = arms[j].visit_;
+        arms[j].visit_ = i;
+    }
+    sort(arms, n_order);
+
+    lock_all(arms, n_order);
+    int arm = try_arms(arms, n, &error, &woken);
+    if (arm >= 0 || otherwise >= 0) {
+        unlock_all(arms, n_order);
+        if (woken) wr_ready(woken);
+        return arm >= 0 ? fired(g, arms, arm, error) : otherwise;
+    }
+
+    struct wr_wait w;
+    wr_wait_init(&w, n ? WR_WAIT_SELECT : WR_WAIT_SELECT_NONE, NULL);
+    w.object = n ? arms : NULL;
+    w.n_objects = n;
+    for (uint32_t i = 0; i < n_order; i++) {
+        weir_arm *a = &arms[arms[i].order_];
+        bool receives = a->kind_ == WEIR_ARM_RECV_;
+        *node_in(a) = (struct wr_node){ .wait = &w, .code = (int32_t)arms[i].order_ + 1,
+                                        .elem = receives ? a->elem_ : (void *)(uintptr_t)to_send(a) };
+        wr_list_append(receives ? &a->chan_->receivers : &a->chan_->senders, &node_in(a)->link);
+        atomic_fetch_add_explicit(&a->chan_->refs, 1, memory_order_relaxed);
+    }
+    unlock_all(arms, n_order);
+    int why = wr_park_until(&w, soonest < 0 ? WR_NEVER : wr_after(arms[soonest].after_));
+
+    if (why < 0) { /* cancelled: but an arm that is ready by now is preferred */
+        lock_all(arms, n_order);
+        for (uint32_t i = 0; i < n_order; i++)
+            if (wr_list_linked(&node_in(&arms[arms[i].order_])->link)) wr_list_remove(&node_in(&arms[arms[i].order_])->link);
+        arm = try_arms(arms, n, &error, &woken);
+        unlock_all(arms, n_order);
+        if (woken) wr_ready(woken);
+    } else {
+        arm = why == WR_TIMED ? soonest : why - 1;
+        error = why == WR_TIMED ? 0 : node_in(&arms[arm])->extra;
+        for (uint32_t i = 0; i < n_order; i++) {
+            weir_arm *a = &arms[arms[i].order_];
+            wr_lock(&a->chan_->lock, WR_RANK_CHAN);
+            if (wr_list_linked(&node_in(a)->link)) wr_list_remove(&node_in(a)->link);
+            wr_unlock(&a->chan_->lock, WR_RANK_CHAN);
+        }
+    }
+    for (uint32_t i = 0; i < n_order; i++) weir_chan_release(arms[arms[i].order_].chan_);
+    return arm >= 0 ? fired(g, arms, arm, error) : why;
+}
+
+int weir_select_error(void) { return wr_self()->select_error; }

@@ -1,0 +1,225 @@
+/*
+ * The inside of sched: processors (P), threads (M), run queues, the one struct of scheduler state. For the
+ * files of this room only.
+ *
+ * Go's shape. A P is the right to run goroutines: a run queue, timers, a cache of stacks. An M is a
+ * thread; it runs goroutines while it owns a P. There are weir_procs() Ps in use, and as many Ms as
+ * it takes so that each P has one that is not stuck in user code.
+ *
+ * Who owns a P. m->p names the P that thread m owns, or NULL. The owner uses it without locks, but sysmon takes a P away
+ * from a thread whose goroutine has computed, or sat in a system call, for too long. The two sides:
+ *
+ *   the thread, entering the runtime (wr_enter):  m->busy = 1;  fence;  p = m->p;  … use p …;  m->busy = 0
+ *   sysmon (retake), under sched.lock:            p = swap(m->p, NULL);  fence;  if (m->busy) m->p = p again
+ *
+ * In any order of the two stores and the two loads at least one side sees the other: the thread finds NULL, or sysmon
+ * finds busy and gives the P back. The thread's fence is on the hot path, sysmon's is not; so where the kernel has
+ * membarrier(2), sysmon runs one on behalf of all threads and the thread's fence is for the compiler only. A
+ * thread that finds NULL goes on without a P: what it makes ready goes to the global queue, and when it next
+ * parks it must find a P first. All of that is under sched.lock, so it cannot meet a half-done retake.
+ */
+#ifndef WR_SCHED_INNER_H
+#define WR_SCHED_INNER_H
+
+#include "sched/sched.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+#pragma GCC visibility push(hidden)
+
+#define WR_MAX_PROCS 1024
+#define WR_RING 256          /* run queue slots, a power of two */
+#define WR_STACK_CACHE 64    /* default-sized stacks that a P keeps */
+#define WR_NEXT_CAP 64       /* hand-offs through runnext in a row before the ring gets a turn */
+
+struct wr_timers {
+    struct wr_lock lock;         /* rank TIMERS */
+    _Atomic weir_time first;     /* when the earliest is due, WR_NEVER if none: read without the lock */
+    struct wr_timer **heap;      /* 4-ary, 1-based index in each timer */
+    uint32_t n, cap;
+};
+
+struct p {
+    /* the run queue: the owner pushes at tail, the owner and thieves take at head */
+    _Atomic uint32_t head;
+    _Atomic uint32_t tail;
+    _Atomic(struct g *) runnext; /* runs before the ring; the owner sets it, thieves take it last */
+    uint32_t tick;               /* scheduling decisions: every 61st looks at the global queue first */
+    uint32_t handoffs;           /* runnext taken in a row */
+    _Atomic uint32_t switches;   /* goroutines started or resumed: sysmon sees a stuck one by it */
+    uint64_t random;
+    int id;
+    uint32_t n_cached;
+    struct g *cached[WR_STACK_CACHE]; /* dead goroutines with their stacks */
+    struct p *next_idle;
+    bool retired;                /* beyond the number in use, and owned by nobody; guarded by sched.lock */
+    uint32_t seen_switches;      /* sysmon's */
+    weir_time seen_since;        /* sysmon's */
+    _Alignas(WR_CACHE_LINE) struct wr_timers timers;
+    _Alignas(WR_CACHE_LINE) _Atomic(struct g *) ring[WR_RING];
+};
+
+struct m {
+    _Atomic(struct p *) p;       /* the P it owns; see above */
+    _Atomic uint32_t busy;       /* inside the runtime */
+    struct g *g;                 /* the goroutine it runs; NULL while in the scheduler */
+    void *sp;                    /* its own stack, while a goroutine runs */
+    struct g *_Atomic next;      /* a locked goroutine that was handed to it, or that it is to hand on */
+    struct g *locked_g;          /* the goroutine tied to it */
+    bool spinning;               /* looks for work; counted in sched.spinning */
+    bool idle;                   /* in sched.idle_ms; guarded by sched.lock */
+    _Atomic bool blocking;       /* in weir_blocking */
+    _Atomic uint32_t wake;       /* futex: 1 = wake up */
+    weir_time sleeps_until;      /* while idle: WR_NEVER, or the timer it waits for; guarded by sched.lock */
+    struct m *next_idle;
+    struct m *next_m;            /* all of them */
+    pthread_t thread;
+    int tid;
+    uint64_t random;
+    char *signal_stack;
+    void *tsan, *asan;           /* its own stack's fiber, fake stack */
+    const void *asan_lo;
+    size_t asan_size;
+    _Atomic uint32_t frozen;     /* stopped for good by wr_sched_stop */
+    _Atomic uint32_t gone;       /* left its main loop */
+    weir_time new_timer;         /* set while parking, and nobody told yet; 0: none */
+};
+
+struct sched {
+    struct wr_lock lock;         /* rank SCHED; guards what follows, where nothing else is said */
+    struct g *global_head, *global_tail;
+    _Atomic uint32_t global_n;
+    struct p *idle_ps;
+    _Atomic uint32_t n_idle_ps;
+    struct m *idle_ms;
+    uint32_t n_ms;               /* threads made */
+    uint32_t n_running;          /* threads that are not idle: 0 = nobody will make work */
+    struct m *all_ms;
+    _Atomic uint32_t spinning;   /* threads that look for work */
+    _Atomic int procs;           /* Ps in use */
+    _Atomic int made_ps;         /* entries of ps */
+    _Atomic(struct p *) ps[WR_MAX_PROCS];
+    struct wr_timers timers;     /* of threads without a P */
+    _Atomic uint32_t stopping;
+    _Atomic uint32_t running;    /* the runtime is up */
+    enum wr_mode mode;
+    _Atomic uint64_t next_id;
+    _Atomic int64_t live;        /* goroutines, foreign ones included */
+    _Atomic uint32_t foreign;    /* foreign threads inside */
+    struct wr_list foreigns;
+    _Atomic weir_time coarse;    /* the time, about 10 ms old at most */
+    bool membarrier;
+    _Atomic uint32_t no_signals; /* threads outside ours seen at start */
+    struct g *main_g;
+    _Atomic uint32_t main_done;  /* futex: the main goroutine has returned */
+    int main_result;
+    bool main_exited;            /* by weir_exit */
+    pthread_t sysmon;
+    bool sysmon_made;
+    _Atomic uint32_t sysmon_wake; /* futex */
+    _Atomic uint32_t sysmon_idle; /* it sleeps until woken */
+    _Atomic uint32_t quit;        /* SIGQUITs not yet reported */
+    _Atomic uint32_t idle_word;   /* futex: changes when the count of goroutines falls to 0 */
+    size_t default_stack;
+    int extra_threads;            /* threads that were there before us */
+};
+extern struct sched wr_sched;
+
+/* The calling thread's M, NULL on a foreign thread. Never inlined and never remembered: after a
+ * switch the goroutine may be on another thread. */
+struct m *wr_m(void);
+void wr_set_m(struct m *m);
+
+/* Enter the runtime: the P stays with this thread until wr_leave. NULL: it has none. Nests. At every
+ * switch of stacks busy is exactly 1: who leaves entered, and who arrives leaves. */
+static inline struct p *wr_enter(struct m *m) {
+    uint32_t busy = atomic_load_explicit(&m->busy, memory_order_relaxed);
+    atomic_store_explicit(&m->busy, busy + 1, memory_order_relaxed);
+    if (wr_likely(wr_sched.membarrier))
+        atomic_signal_fence(memory_order_seq_cst);
+    else
+        wr_fence();
+    return atomic_load_explicit(&m->p, memory_order_acquire);
+}
+static inline void wr_leave(struct m *m) {
+    atomic_store_explicit(&m->busy, atomic_load_explicit(&m->busy, memory_order_relaxed) - 1, memory_order_release);
+}
+
+/* runq.c */
+void wr_global_push(struct g *first, struct g *last, uint32_t n); /* sched.lock held */
+struct g *wr_global_pop(struct p *p);                             /* sched.lock held; moves a share to p's ring */
+void wr_ring_push(struct p *p, struct g *g);
+struct g *wr_ring_pop(struct p *p);
+void wr_next_push(struct p *p, struct g *g);
+bool wr_queue_empty(struct p *p);
+struct g *wr_steal(struct p *thief, struct p *victim, bool also_next);
+
+/* timer.c */
+weir_time wr_timers_run(struct wr_timers *t, weir_time now); /* fire what is due; when the next is */
+weir_time wr_timers_first(void);                             /* the earliest of all heaps */
+void wr_timers_run_all(weir_time now);
+
+int wr_timer_add_parking(struct wr_timer *t, weir_time when);     /* the caller parks at once: nobody else is woken for it */
+
+/* worker.c */
+void wr_wake_worker(void);                 /* there is work: start somebody if somebody is idle */
+void wr_wake_for_timer(weir_time when);    /* a timer was set: see that somebody wakes in time */
+void wr_hand_off(struct p *p);             /* sched.lock held: give an ownerless P to a thread, or to the idle ones */
+struct p *wr_take_idle_p(void);            /* sched.lock held; NULL: none */
+void wr_put_idle_p(struct p *p);           /* sched.lock held */
+bool wr_start_m(struct p *p, bool spinning); /* sched.lock held; false: no thread could be made, p is idle */
+void wr_after_switch(void *previous);
+void wr_schedule_away(struct g *g);        /* entered; leave g's stack; returns, still entered, when g runs again */
+void wr_requeue_away(struct g *g);         /* entered, without a P: into the global queue, and away */
+void wr_outside_begin(void);               /* something else than a worker is about to make work … */
+void wr_outside_end(void);                 /* … and has */
+struct p *wr_p_make(int id);
+
+/* stack.c */
+struct g *wr_stack_new(struct p *p, size_t size);  /* a fresh control block on its stack; NULL: no memory */
+void wr_stack_free(struct p *p, struct g *g);      /* p may be NULL */
+void wr_stack_flush(struct p *p);                  /* p's cache to the shared pool */
+void wr_stacks_trim(void);                         /* give pages of idle stacks back; called now and then */
+void wr_stacks_free_all(void);
+void wr_stacks_each(void (*visit)(struct g *, void *), void *arg); /* every control block that was ever used */
+bool wr_stacks_from(struct wr_cursor *at, bool (*visit)(struct g *, void *), void *arg); /* until visit says false: true */
+void wr_stacks_init(void);
+
+/* goroutine.c */
+void wr_g_init(struct g *g);
+void wr_g_drop(struct g *g);               /* name, labels, ctx */
+void wr_foreign_drop_self(void);           /* the calling thread's own control block, if it has one */
+struct g *wr_foreign_self(bool make);
+
+/* sysmon.c */
+int wr_sysmon_start(void);
+void wr_sysmon_stop(void);
+void wr_sysmon_nudge(void);                /* a thread got work: sysmon must watch */
+
+/* signal.c */
+void wr_signal_setup(void);
+void wr_signal_restore(void);
+bool wr_signal_freeze(struct m *m);        /* stop that thread for good, at a place where it holds no lock of libc's; false: try later */
+_Noreturn void wr_freeze(void);            /* the calling thread stops for good */
+
+/* lifecycle.c */
+extern __thread bool wr_in_run;            /* this thread waits in weir_run: only a signal handler can call weir on it */
+
+/* procs.c */
+int wr_default_procs(void);
+
+#pragma GCC visibility pop
+
+#ifdef WR_TSAN
+void *__tsan_get_current_fiber(void);
+void *__tsan_create_fiber(unsigned flags);
+void __tsan_destroy_fiber(void *fiber);
+void __tsan_switch_to_fiber(void *fiber, unsigned flags);
+#endif
+#ifdef WR_ASAN
+void __sanitizer_start_switch_fiber(void **fake_stack_save, const void *bottom, size_t size);
+void __sanitizer_finish_switch_fiber(void *fake_stack_save, const void **bottom_old, size_t *size_old);
+#endif
+
+#endif

@@ -1,0 +1,180 @@
+/*
+ * Start and stop of the scheduler. The thread that calls wr_sched_main waits; the main goroutine runs on a worker
+ * like any other.
+ */
+#include "sched/inner.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+
+__thread bool wr_in_run __attribute__((tls_model("initial-exec")));
+
+#define MAIN_STACK ((size_t)8 << 20)
+
+static int threads_now(void) {
+    int n = 0;
+    DIR *d = opendir("/proc/self/task");
+    if (!d) return 1;
+    for (struct dirent *e; (e = readdir(d));) n += e->d_name[0] != '.';
+    closedir(d);
+    return n;
+}
+
+static size_t stack_from_environment(void) {
+    const char *env = getenv("WEIR_STACK");
+    if (!env || !*env) return (size_t)256 << 10;
+    char *end;
+    unsigned long long n = strtoull(env, &end, 10);
+    if (*end == 'k' || *end == 'K') n <<= 10, end++;
+    else if (*end == 'm' || *end == 'M') n <<= 20, end++;
+    if (*end || n < 16 << 10 || n > 1ULL << 30) {
+        wr_warn("WEIR_STACK=%s: not a size from 16K to 1024M; ignored", env);
+        return (size_t)256 << 10;
+    }
+    size_t size = 16 << 10;
+    while (size < n) size <<= 1;
+    return size;
+}
+
+int wr_sched_start(enum wr_mode mode) {
+    uint32_t off = 0;
+    if (!atomic_compare_exchange_strong(&wr_sched.running, &off, 2)) return -EBUSY; /* 2: starting */
+    if (mode == WR_MODE_MAIN) wr_foreign_drop_self(); /* it will wait, not call */
+    wr_sched.mode = mode;
+    wr_sched.extra_threads = threads_now();
+    wr_sched.default_stack = stack_from_environment();
+    wr_stacks_init();
+    atomic_store(&wr_sched.stopping, 0);
+    atomic_store(&wr_sched.main_done, 0);
+    wr_sched.main_exited = false;
+    atomic_store(&wr_sched.coarse, wr_now());
+    int n = wr_default_procs(), e = 0;
+    for (int i = atomic_load(&wr_sched.made_ps); i < n && !e; i++)
+        if (!wr_p_make(i)) e = i ? 0 : -ENOMEM, n = i ? i : n;
+    if (!e) {
+        atomic_store(&wr_sched.procs, n);
+        wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+        wr_sched.idle_ps = NULL;
+        atomic_store(&wr_sched.n_idle_ps, 0);
+        for (int i = n; i-- > 0;) wr_put_idle_p(wr_sched.ps[i]);
+        for (int i = n; i < atomic_load(&wr_sched.made_ps); i++) wr_sched.ps[i]->retired = true;
+        wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+        wr_signal_setup();
+        e = wr_sysmon_start();
+    }
+    if (!e) {
+        if (mode == WR_MODE_MAIN) wr_outside_begin(); /* until there is a main goroutine */
+        /* One worker now, so that having no thread at all is an error here and not later. */
+        wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+        if (!wr_start_m(wr_take_idle_p(), false)) e = -EAGAIN;
+        wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+    }
+    atomic_store(&wr_sched.running, 1);
+    if (e) wr_sched_stop();
+    return e;
+}
+
+bool wr_sched_running(void) { return atomic_load(&wr_sched.running) == 1; }
+
+static void main_ended(struct g *g, int result) {
+    if (g->exiting) {
+        wr_sched.main_exited = true;
+        return;
+    }
+    wr_sched.main_result = result;
+    atomic_store(&wr_sched.main_done, 1);
+    wr_futex_wake(&wr_sched.main_done, INT32_MAX);
+}
+
+int wr_sched_main(int (*fn)(void *), void *arg) {
+    struct wr_args args;
+    memset(&args, 0, sizeof args);
+    args.integer[0] = (uint64_t)(uintptr_t)arg;
+    struct wr_spawn s = { .fn = (void (*)(void))fn, .args = &args, .stack = MAIN_STACK, .on_end = main_ended,
+                          .returns_int = true, .main = true };
+    int e = wr_spawn(&s);
+    wr_outside_end();
+    if (e) return e;
+    wr_in_run = true;
+    while (!atomic_load(&wr_sched.main_done)) wr_futex_wait(&wr_sched.main_done, 0, WR_NEVER);
+    wr_in_run = false;
+    return wr_sched.main_result;
+}
+
+bool wr_sched_wait_idle(weir_time until) {
+    for (;;) {
+        uint32_t seen = atomic_load(&wr_sched.idle_word);
+        if (atomic_load(&wr_sched.live) <= (int64_t)atomic_load(&wr_sched.foreign)) return true;
+        weir_time now = wr_now();
+        if (now >= until) return false;
+        /* Foreign threads come and go without a word, so look again now and then. */
+        wr_futex_wait(&wr_sched.idle_word, seen, until - now < 10 * WEIR_MILLISECOND ? until : now + 10 * WEIR_MILLISECOND);
+    }
+}
+
+static void abandon(struct g *g, bool held, void *n) {
+    struct wr_wait *w = atomic_load(&g->wait);
+    if (g->foreign) return;
+    ++*(size_t *)n;
+    /* Nobody can wake it any more: a partner loses the claim and passes it by. */
+    if (held && w && atomic_load(&g->state) == WR_G_WAITING) (void)wr_claim(w, -ECANCELED);
+}
+
+/*
+ * Workers end when they come to the scheduler. A thread that does not, since its goroutine computes, is stopped by a signal
+ * where it stands, but not inside the C library, whose locks the rest of the program needs. What is in weir_blocking stops
+ * when it comes back. Stacks of goroutines that have not ended stay mapped: others may hold pointers into them.
+ */
+int wr_sched_stop(void) {
+    atomic_store(&wr_sched.stopping, 1);
+    wr_sysmon_stop();
+    bool all_gone = true;
+    weir_time patience = wr_now() + 20 * WEIR_MILLISECOND, end = patience + 200 * WEIR_MILLISECOND;
+    for (struct m *m = wr_sched.all_ms; m; m = m->next_m) {
+        while (!atomic_load_explicit(&m->gone, memory_order_acquire) && atomic_load(&m->frozen) != 2) {
+            atomic_store(&m->wake, 1);
+            wr_futex_wake(&m->wake, 1);
+            if (atomic_load(&m->blocking)) {
+                atomic_store(&m->frozen, 1);
+                break;
+            }
+            weir_time now = wr_now();
+            if (now > end) break;
+            if (now < patience) wr_futex_wait(&m->gone, 0, now + WEIR_MILLISECOND);
+            else wr_signal_freeze(m);
+        }
+        if (!atomic_load(&m->gone)) all_gone = false;
+    }
+    wr_signal_restore();
+    size_t left = 0;
+    wr_each_goroutine(abandon, &left);
+    for (struct m *m = wr_sched.all_ms, *next; m; m = next) {
+        next = m->next_m;
+        if (!atomic_load(&m->gone)) continue; /* stopped where it stood; its memory is still looked at */
+        pthread_join(m->thread, NULL);
+        free(m);
+    }
+    bool timers = wr_timers_first() != WR_NEVER; /* the program may yet stop them */
+    for (int i = 0; i < atomic_load(&wr_sched.made_ps); i++) {
+        struct p *p = wr_sched.ps[i];
+        wr_stack_flush(p);
+        atomic_store(&p->head, 0), atomic_store(&p->tail, 0), atomic_store(&p->runnext, NULL);
+        p->retired = false;
+        if (left == 0 && all_gone && !timers) {
+            free(p->timers.heap);
+            free(p);
+        }
+    }
+    if (left == 0 && all_gone) {
+        wr_stacks_free_all();
+        if (!timers) atomic_store(&wr_sched.made_ps, 0);
+    }
+    wr_sched.all_ms = NULL, wr_sched.idle_ms = NULL, wr_sched.n_ms = 0, wr_sched.n_running = 0;
+    wr_sched.global_head = wr_sched.global_tail = NULL;
+    atomic_store(&wr_sched.global_n, 0);
+    atomic_store(&wr_sched.spinning, 0);
+    atomic_store(&wr_sched.live, (int64_t)atomic_load(&wr_sched.foreign));
+    atomic_store(&wr_sched.running, 0);
+    return 0;
+}

@@ -1,0 +1,244 @@
+/*
+ * sched: the goroutine, the record of what it waits for, and the two verbs by which every other room
+ * talks to the scheduler: park and ready. Timers too. What is inside (processors, workers, queues) is
+ * in sched/inner.h and nobody else's business.
+ *
+ * How a room blocks a goroutine
+ *
+ *     struct wr_wait w;
+ *     wr_wait_init(&w, WR_WAIT_CHAN_RECV, ch);          // who waits, for what
+ *     … under the object's lock: look once more, then link a node that points to w; unlock …
+ *     int why = wr_park(&w);                            // sleeps until somebody decides
+ *     if (why < 0) … lock, unlink the node if it is still linked, unlock; return why …
+ *
+ * and how another wakes it: under the object's lock,
+ *
+ *     if (wr_claim(&w, code)) { unlink the node; hand over what there is to hand over; … unlock; wr_ready(w.g); }
+ *
+ * The claim, one compare-and-swap of w.decided, settles who ends the wait: a partner, the context, a
+ * timer, a healer. Exactly one wins, and exactly the winner calls wr_ready. Who loses the claim has had no effect
+ * and must look for another waiter. A wait lives on its goroutine's stack: after wr_ready it may be
+ * gone, so touch neither it nor its nodes any more; a waker that lost the claim touches it only under the object's lock, which the
+ * waiter takes too before it leaves (or the node is unlinked by then).
+ *
+ * wr_ready may come before the goroutine has left its stack, or even before it calls wr_park. That is
+ * fine: g->on_cpu is 1 until it has, and whoever resumes it waits for that.
+ */
+#ifndef WR_SCHED_H
+#define WR_SCHED_H
+
+#include "base/base.h"
+#include "base/list.h"
+#include "base/lock.h"
+#include "arch/arch.h"
+
+#include <pthread.h>
+
+#pragma GCC visibility push(hidden)
+
+/* Why a goroutine sleeps; wr_reason_text has Go's words. */
+enum wr_reason {
+    WR_WAIT_NONE,
+    WR_WAIT_CHAN_SEND, WR_WAIT_CHAN_RECV, WR_WAIT_CHAN_SEND_NIL, WR_WAIT_CHAN_RECV_NIL,
+    WR_WAIT_SELECT, WR_WAIT_SELECT_NONE, WR_WAIT_SLEEP, WR_WAIT_IO,
+    WR_WAIT_MUTEX, WR_WAIT_RLOCK, WR_WAIT_LOCK, WR_WAIT_COND, WR_WAIT_WG, WR_WAIT_ONCE, WR_WAIT_SEMACQUIRE,
+    WR_WAIT_SCOPE, WR_WAIT_SCOPE_GO,
+    WR_REASONS
+};
+extern const char *const wr_reason_text[WR_REASONS];
+
+/* ---- Timers ------------------------------------------------------------------------------------ */
+
+struct wr_timers; /* a heap: one for each processor, one for threads without */
+
+/*
+ * A timer is embedded in what waits for it; all fields are the heap's. fire() is called once `when` has
+ * passed, on a worker, on no goroutine:
+ * - in_lock: with the heap's lock held (rank TIMERS), so wr_timer_del knows exactly whether it ran; it may claim,
+ *   send to channels, spawn and ready, but must not add or delete timers. A result > 0 re-arms the timer for that time.
+ * - else: without locks, after the timer has left the heap; the result is ignored. Whoever embeds it sees to its lifetime.
+ */
+struct wr_timer {
+    weir_time when;
+    weir_time (*fire)(struct wr_timer *t, weir_time now);
+    _Atomic(struct wr_timers *) heap; /* where it is armed; NULL: it is not */
+    uint32_t index;                   /* its place in the heap */
+    bool in_lock;
+};
+/* Arm; must not be armed already. Never fails to allocate in a way that matters: 0 or -ENOMEM. */
+int wr_timer_add(struct wr_timer *t, weir_time when);
+/* Disarm; true if it was armed, so that fire did not and will not run. */
+bool wr_timer_del(struct wr_timer *t);
+bool wr_timer_armed(struct wr_timer *t);
+
+/* ---- The wait record ---------------------------------------------------------------------------- */
+
+struct g;
+
+/* A waiter's place in the queue of one object. Lives on the waiter's stack, or in its select arm. */
+struct wr_node {
+    struct wr_list link;   /* in the object's queue, guarded by the object's lock */
+    struct wr_wait *wait;
+    void *elem;            /* room's own: where an element goes or comes from, a weight, … */
+    int32_t code;          /* what the claim writes when this node wins; > 0 */
+    int32_t extra;         /* room's own: closed, … */
+};
+_Static_assert(sizeof(struct wr_node) <= 6 * sizeof(void *), "fits into weir_arm.wait_");
+
+/* What a goroutine waits for. Everything that dumps, cancels or proves leaks reads this and nothing else. */
+struct wr_wait {
+    _Atomic int32_t decided;   /* 0: open. > 0: a node's code. < 0: -errno */
+    uint8_t reason;            /* enum wr_reason */
+    bool cancellable;          /* by the current context, and by healing; wr_wait_init says true */
+    uint32_t n_objects;        /* 0 or 1; in a select: the number of arms */
+    const void *object;        /* the thing waited on; NULL for nil channels and sleep; in a select: the array of weir_arm */
+    struct g *g;
+    weir_time since;           /* coarse, 10 ms */
+    struct wr_list in_cancel;  /* among the waiters of its context; guarded by that context's wr_cancel.lock */
+    struct wr_timer timer;     /* armed by wr_park_until */
+};
+void wr_wait_init(struct wr_wait *w, enum wr_reason reason, const void *object);
+
+/* Settle the wait; false: somebody else did. */
+static inline bool wr_claim(struct wr_wait *w, int32_t code) {
+    int32_t open = 0;
+    return atomic_compare_exchange_strong_explicit(&w->decided, &open, code, memory_order_acq_rel,
+                                                   memory_order_acquire);
+}
+
+/* Sleep until the wait is decided; returns how. If it is cancellable and the current context has ended or ends, that
+ * decides: -ECANCELED or -ETIMEDOUT. errno is kept. Works on foreign threads too, which sleep on a futex. No short lock may be held. */
+int wr_park(struct wr_wait *w);
+/* The same, and at `when` the timer decides: returns WR_TIMED. WR_NEVER: no timer. when ≤ now: still parks. */
+#define WR_TIMED INT32_MAX
+int wr_park_until(struct wr_wait *w, weir_time when);
+
+/* Make the goroutine whose wait the caller has claimed run again, soon, on this processor if it can (it takes the runnext slot). Any
+ * thread; short locks of rank below SCHED may be held. */
+void wr_ready(struct g *g);
+/* The same for a chain of n goroutines, linked through g->next, first to last. */
+void wr_ready_all(struct g *first, struct g *last, uint32_t n);
+
+/* ---- Cancelling --------------------------------------------------------------------------------- */
+
+/* What waits under one context. Embedded in each context that can end. */
+struct wr_cancel {
+    struct wr_lock lock;      /* rank CANCEL */
+    _Atomic int err;          /* 0, or how the context ended: found by wr_park without the lock */
+    struct wr_list waits;     /* wr_wait.in_cancel */
+};
+void wr_cancel_init(struct wr_cancel *c);
+/* End it: from now on parks under it return err; those asleep are woken with it. false: had ended already. */
+bool wr_cancel_fire(struct wr_cancel *c, int err);
+
+/* ---- Goroutines ---------------------------------------------------------------------------------- */
+
+enum wr_gstate { WR_G_DEAD, WR_G_RUNNABLE, WR_G_RUNNING, WR_G_WAITING, WR_G_BLOCKING };
+
+struct wr_labels; /* counted, in goroutine.c */
+
+/* The control block: at the top of the goroutine's own stack, so that a parked goroutine costs one page. A foreign
+ * thread that calls in has one from malloc. */
+struct g {
+    void *sp;                       /* saved stack pointer while it does not run */
+    _Atomic uint32_t on_cpu;        /* 1 from before it is resumed until it has left its stack; a dump takes it too */
+    _Atomic uint32_t state;         /* enum wr_gstate */
+    struct g *next;                 /* in the global queue or a batch */
+    struct m *m;                    /* the thread it runs on, while it does */
+    struct m *locked_m;             /* weir_lock_thread */
+    int lock_depth;
+    int saved_errno;
+    _Atomic(struct wr_wait *) wait; /* what it waits for; NULL: nothing. Stable while on_cpu is held and the state is WAITING */
+    uint64_t id;
+    uint64_t creator;               /* id of who started it; 0: the runtime */
+    const struct weir_site_ *site;  /* where; NULL: main or foreign */
+    void (*fn)(void);               /* with what */
+    void *ctx;                      /* the ctx room's: current weir_ctx, NULL = background; retained there */
+    struct wr_cancel *cancel;       /* what ends its waits: the nearest context that can; NULL: none */
+    struct weir_block_ *blocks;     /* what weir_exit undoes: blocks, scopes, deferred calls; innermost first */
+    void (*on_end)(struct g *g, int result); /* scope, wg: called on the goroutine after all else, before it is gone */
+    void *owner;                    /* on_end's */
+    struct wr_labels *labels;
+    char *name;                     /* malloc'ed; weir_name */
+    char *stack_lo, *stack_hi;      /* usable bounds; stack_lo's page below is the guard */
+    int select_error;               /* of the last select */
+    bool returns_int, foreign, exiting, main;
+    _Atomic uint32_t futex;         /* foreign threads sleep here */
+    void *tsan, *asan;              /* fibers of the sanitizers */
+    unsigned valgrind;
+    struct wr_list in_foreign;      /* foreign threads: in sched's list */
+    pthread_t thread;               /* and themselves */
+};
+
+/* Visit the labels, newest first; returns how many. On a held goroutine, or one's own. */
+size_t wr_labels_each(const struct g *g, void (*visit)(const char *key, const char *value, void *arg), void *arg);
+
+/* The calling goroutine; a foreign thread gets its own on first use. Call it anew after every park. */
+struct g *wr_self(void);
+
+struct wr_spawn {
+    void (*fn)(void);
+    const struct weir_site_ *site;
+    const struct wr_args *args;     /* copied */
+    size_t stack;                   /* 0: default */
+    void *ctx;                      /* the child takes over the caller's count */
+    struct wr_cancel *cancel;
+    void (*on_end)(struct g *, int result);
+    void *owner;
+    bool returns_int, main;
+};
+/* A random number below n, for choices that must be fair, not secret. */
+uint32_t wr_choose(uint32_t n);
+
+/* Start a goroutine. 0, -ENOMEM, -EAGAIN, -EPERM, -EINVAL. Any thread, a timer's fire too. */
+int wr_spawn(const struct wr_spawn *s);
+/* A spawn of fn(arg) from inside the runtime (timers). */
+int wr_spawn1(void (*fn)(void *), void *arg, const struct weir_site_ *site);
+
+/* Link b as the calling goroutine's innermost block; leave(b) undoes it (weir_exit calls it for each, innermost first). */
+void wr_block_push(weir_block_ *b, void (*leave)(weir_block_ *));
+/* Unlink b, which must be the innermost one, without calling leave. */
+void wr_block_pop(weir_block_ *b);
+
+/* The ctx room's clean-up when a goroutine ends: releases g->ctx. Set by that room before it first sets a g->ctx. */
+extern void (*wr_hook_ctx_drop)(void *ctx);
+
+/* Call visit for each goroutine that is not dead, foreign ones too, with on_cpu held if it does not run (`held`); `running`
+ * ones are shown as they are. The world goes on meanwhile. visit must not park. Returns how many. */
+size_t wr_each_goroutine(void (*visit)(struct g *g, bool held, void *arg), void *arg);
+
+/*
+ * The same in instalments, for whoever has work to do that must not be done while a goroutine is held. Goes on from the cursor (all zeroes:
+ * at the start) until visit returns false, after that goroutine, or all have been visited. True: there may be more.
+ * Goroutines started meanwhile may be left out; largest stacks come first, so main does.
+ */
+struct wr_cursor {
+    size_t classes;      /* stack classes that are done */
+    const void *slab;    /* in the next one; NULL: at its start */
+    uint32_t slot;
+    uint64_t foreign;    /* foreign threads up to this id are done */
+};
+bool wr_next_goroutines(struct wr_cursor *at, bool (*visit)(struct g *g, bool held, void *arg), void *arg);
+
+/* Return addresses of a goroutine that runs on another thread right now, by asking that thread with a signal; 0: it did not answer
+ * in 100 ms. */
+size_t wr_running_stack(struct g *g, uintptr_t *pcs, size_t max);
+
+/* Reports that the trace room gives (sched only decides that one is due). Set before start. */
+extern void (*wr_hook_deadlock)(const char *sentence);   /* prints sentence and stacks; sched then exits with 2 */
+extern void (*wr_hook_quit)(void);                       /* SIGQUIT came; called on sysmon's thread */
+/* Signal handlers run on these; the trace room installs the handlers. */
+bool wr_stack_guard_hit(const void *address, struct g **out); /* does the address lie in the guard of the calling goroutine? */
+struct g *wr_self_or_null(void);                              /* async-signal-safe */
+void wr_sysmon_poke(void);                                    /* async-signal-safe: makes sysmon call wr_hook_quit */
+
+/* ---- Start and stop (for the start room) ---------------------------------------------------------- */
+enum wr_mode { WR_MODE_MAIN, WR_MODE_EMBED };
+int wr_sched_start(enum wr_mode mode);
+int wr_sched_main(int (*fn)(void *), void *arg);         /* run the main goroutine, wait, return its result */
+int wr_sched_stop(void);                                 /* no goroutine runs any more; frees everything that can be freed */
+bool wr_sched_wait_idle(weir_time until);                /* until no goroutine but foreign ones is left */
+bool wr_sched_running(void);
+
+#pragma GCC visibility pop
+#endif

@@ -1,0 +1,126 @@
+/*
+ * Talking to another thread by signal: "what is your stack?" and "stop for good". SIGURG, as Go's runtime
+ * uses it: ignored by default, so one that arrives late harms nobody. A program that has a handler of its own for SIGURG keeps
+ * it, and does without the stacks of running goroutines in dumps.
+ */
+#include "sched/inner.h"
+
+#include <link.h>
+#include <signal.h>
+#include <string.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+enum { IDLE, ASKED, ANSWERING, ANSWERED };
+
+static struct {
+    pthread_mutex_t one;       /* one question at a time */
+    _Atomic uint32_t state;    /* futex: IDLE -> ASKED -> ANSWERING -> ANSWERED -> IDLE */
+    struct g *g;
+    size_t n;
+    uintptr_t pcs[128];
+} ask = { .one = PTHREAD_MUTEX_INITIALIZER };
+
+static struct sigaction before;
+static bool ours;
+static struct {
+    uintptr_t lo, hi;
+} libc_code[8]; /* where malloc, stdio and the loader may hold locks */
+static int n_libc_code;
+
+static int note_libc(struct dl_phdr_info *info, size_t size, void *arg) {
+    (void)size, (void)arg;
+    const char *name = strrchr(info->dlpi_name, '/');
+    name = name ? name + 1 : info->dlpi_name;
+    if (strncmp(name, "libc.", 5) && strncmp(name, "libc-", 5) && strncmp(name, "ld-", 3)) return 0;
+    for (int i = 0; i < info->dlpi_phnum && n_libc_code < 8; i++)
+        if (info->dlpi_phdr[i].p_type == PT_LOAD && (info->dlpi_phdr[i].p_flags & PF_X)) {
+            libc_code[n_libc_code].lo = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+            libc_code[n_libc_code].hi = libc_code[n_libc_code].lo + info->dlpi_phdr[i].p_memsz;
+            n_libc_code++;
+        }
+    return 0;
+}
+
+static bool in_libc(const void *context) {
+#if defined(__x86_64__)
+    uintptr_t pc = (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+#else
+    uintptr_t pc = (uintptr_t)((const ucontext_t *)context)->uc_mcontext.pc;
+#endif
+    for (int i = 0; i < n_libc_code; i++)
+        if (pc >= libc_code[i].lo && pc < libc_code[i].hi) return true;
+    return false;
+}
+
+_Noreturn void wr_freeze(void) {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    for (;;) pause();
+}
+
+static void on_signal(int signo, siginfo_t *info, void *context) {
+    (void)signo, (void)info;
+    int saved_errno = errno;
+    struct m *m = wr_m();
+    if (m && atomic_load(&m->frozen) == 1 && !atomic_load(&m->busy) && !in_libc(context)) {
+        atomic_store(&m->frozen, 2);
+        wr_futex_wake(&m->frozen, 1);
+        wr_freeze();
+    }
+    uint32_t asked = ASKED;
+    if (atomic_load(&ask.state) == ASKED && wr_self_or_null() == ask.g &&
+        atomic_compare_exchange_strong(&ask.state, &asked, ANSWERING)) {
+        ask.n = wr_unwind_signal(context, ask.pcs, sizeof ask.pcs / sizeof ask.pcs[0]);
+        atomic_store(&ask.state, ANSWERED);
+        wr_futex_wake(&ask.state, 1);
+    }
+    errno = saved_errno;
+}
+
+size_t wr_running_stack(struct g *g, uintptr_t *pcs, size_t max) {
+    if (!ours) return 0;
+    size_t n = 0;
+    pthread_mutex_lock(&ask.one);
+    ask.g = g;
+    atomic_store(&ask.state, ASKED);
+    struct m *m = g->foreign ? NULL : g->m;
+    if (g->foreign ? pthread_kill(g->thread, SIGURG) == 0 : m && pthread_kill(m->thread, SIGURG) == 0) {
+        weir_time until = wr_now() + 100 * WEIR_MILLISECOND;
+        for (uint32_t state; (state = atomic_load(&ask.state)) != ANSWERED;) {
+            if (wr_now() >= until && state == ASKED && atomic_compare_exchange_strong(&ask.state, &state, IDLE)) break;
+            wr_futex_wait(&ask.state, state, state == ASKED ? until : wr_now() + WEIR_MILLISECOND);
+        }
+        if (atomic_load(&ask.state) == ANSWERED) {
+            n = ask.n < max ? ask.n : max;
+            memcpy(pcs, ask.pcs, n * sizeof *pcs);
+        }
+    }
+    atomic_store(&ask.state, IDLE);
+    pthread_mutex_unlock(&ask.one);
+    return n;
+}
+
+bool wr_signal_freeze(struct m *m) {
+    if (!ours) return true;
+    uint32_t running = 0;
+    atomic_compare_exchange_strong(&m->frozen, &running, 1);
+    if (running == 2) return true;
+    pthread_kill(m->thread, SIGURG);
+    wr_futex_wait(&m->frozen, 1, wr_now() + WEIR_MILLISECOND);
+    return atomic_load(&m->frozen) == 2;
+}
+
+void wr_signal_setup(void) {
+    struct sigaction now = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK };
+    n_libc_code = 0;
+    dl_iterate_phdr(note_libc, NULL);
+    if (sigaction(SIGURG, NULL, &before) == 0 && (before.sa_handler == SIG_DFL || before.sa_handler == SIG_IGN))
+        ours = sigaction(SIGURG, &now, NULL) == 0;
+}
+
+void wr_signal_restore(void) {
+    if (ours) sigaction(SIGURG, &before, NULL);
+    ours = false;
+}

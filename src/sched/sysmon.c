@@ -1,0 +1,122 @@
+/*
+ * sysmon: a thread without a P that looks after the others every few milliseconds. It takes the P away
+ * from a thread whose goroutine has not given way for too long, fires timers that everybody was too busy for, keeps the
+ * coarse clock, gives idle stacks' pages back, and writes the dump for SIGQUIT. When nothing has
+ * run for a second it sleeps until something does.
+ */
+#include "sched/inner.h"
+
+#include <linux/membarrier.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+void (*wr_hook_quit)(void);
+
+#define PERIOD (4 * WEIR_MILLISECOND)
+#define STUCK (8 * WEIR_MILLISECOND) /* with PERIOD and a thread's start this stays below 20 ms */
+#define TRIM_EVERY (30 * WEIR_SECOND)
+
+static void fence_all_threads(void) {
+    if (wr_sched.membarrier) syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+    else wr_fence();
+}
+
+/* sched.lock held. The other side, and why this is safe: sched/inner.h. */
+static void retake(struct m *m, struct p *p) {
+    atomic_store(&m->p, NULL);
+    fence_all_threads();
+    if (atomic_load(&m->busy)) {
+        atomic_store(&m->p, p);
+        return;
+    }
+    wr_hand_off(p);
+}
+
+static void retake_stuck(weir_time now) {
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    for (struct m *m = wr_sched.all_ms; m; m = m->next_m) {
+        struct p *p = atomic_load_explicit(&m->p, memory_order_acquire);
+        if (!p || m->idle) continue;
+        uint32_t switches = atomic_load_explicit(&p->switches, memory_order_relaxed);
+        if (switches != p->seen_switches || !p->seen_since) {
+            p->seen_switches = switches;
+            p->seen_since = now;
+            continue;
+        }
+        if (now - p->seen_since < STUCK) continue;
+        if (wr_queue_empty(p) && !atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) &&
+            atomic_load_explicit(&p->timers.first, memory_order_relaxed) > now)
+            continue;
+        if (atomic_load_explicit(&m->busy, memory_order_relaxed)) continue;
+        p->seen_since = now;
+        retake(m, p);
+    }
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+}
+
+static void *sysmon_main(void *arg) {
+    (void)arg;
+    prctl(PR_SET_NAME, "weir sysmon", 0, 0, 0);
+    weir_time last_busy = wr_now(), last_trim = last_busy;
+    while (!atomic_load(&wr_sched.stopping)) {
+        uint32_t seen = atomic_load(&wr_sched.sysmon_wake);
+        weir_time now = wr_now();
+        atomic_store_explicit(&wr_sched.coarse, now, memory_order_relaxed);
+        if (atomic_load(&wr_sched.quit)) {
+            atomic_store(&wr_sched.quit, 0);
+            if (wr_hook_quit) wr_hook_quit();
+        }
+        if (wr_timers_first() < now - WEIR_MILLISECOND) {
+            wr_outside_begin();
+            wr_timers_run_all(now);
+            wr_outside_end();
+        }
+        retake_stuck(now);
+        if (now - last_trim >= TRIM_EVERY) {
+            wr_stacks_trim();
+            last_trim = now;
+        }
+        wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+        if (wr_sched.n_running > 0) last_busy = now;
+        bool rest = now - last_busy > WEIR_SECOND && now - last_trim > TRIM_EVERY / 2;
+        /* Under the lock that every thread takes when it starts to run, and then reads this. */
+        if (rest) atomic_store(&wr_sched.sysmon_idle, 1);
+        wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+        wr_futex_wait(&wr_sched.sysmon_wake, seen, rest ? WR_NEVER : now + PERIOD);
+        if (rest) {
+            atomic_store(&wr_sched.sysmon_idle, 0);
+            last_busy = wr_now();
+        }
+    }
+    return NULL;
+}
+
+void wr_sysmon_nudge(void) {
+    atomic_store(&wr_sched.sysmon_idle, 0);
+    atomic_fetch_add(&wr_sched.sysmon_wake, 1);
+    wr_futex_wake(&wr_sched.sysmon_wake, 1);
+}
+
+void wr_sysmon_poke(void) {
+    atomic_fetch_add(&wr_sched.quit, 1);
+    wr_sysmon_nudge();
+}
+
+int wr_sysmon_start(void) {
+    wr_sched.membarrier = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, (size_t)1 << 20);
+    int e = pthread_create(&wr_sched.sysmon, &attr, sysmon_main, NULL);
+    pthread_attr_destroy(&attr);
+    wr_sched.sysmon_made = e == 0;
+    return -e;
+}
+
+void wr_sysmon_stop(void) {
+    if (!wr_sched.sysmon_made) return;
+    wr_sysmon_nudge();
+    pthread_join(wr_sched.sysmon, NULL);
+    wr_sched.sysmon_made = false;
+}

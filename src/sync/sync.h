@@ -1,0 +1,139 @@
+/*
+ * sync: what its files share — the queue of waiters, and the rule by which memory is given back.
+ *
+ * Queues are guarded by their own short lock (rank SYNC; no two are ever held at once, and nothing is
+ * called with one held but wr_claim). Waiters are wr_nodes on the waiters' stacks.
+ *
+ * The user's memory. A mutex may lie in a struct that the last one to use it frees, so a call that lets
+ * another call return must have done with the struct by then. Every change of state here keeps one of three rules:
+ * - it is a compare-and-swap, without the queue's lock, and the call's last access;
+ * - it is made under the lock while at least one waiter is in the queue. The lock is dropped, and only then is a waiter made
+ *   ready (one that was cancelled needs the lock itself before it can leave). Until that waiter's call has
+ *   returned the struct is still there, so it does not matter who else has seen the new state by then;
+ * - it can be seen only under the lock: then dropping the lock is the last access.
+ * (Whoever drops the lock may still issue a futex wake for its address. That reads no memory; a sleeper on a
+ * futex that has come to lie there since looks at its word again, as it must anyway.)
+ */
+#ifndef WR_SYNC_H
+#define WR_SYNC_H
+
+#include "base/base.h"
+#include "base/lock.h"
+#include "sched/sched.h"
+
+#pragma GCC visibility push(hidden)
+
+/* The structs are the user's, so their words are plain there, and atomic from here on. */
+#define wr_atomic32(word) ((_Atomic uint32_t *)(word))
+#define wr_atomic64(word) ((_Atomic uint64_t *)(word))
+
+static inline void wr_waitq_lock(struct weir_waitq_ *q) { wr_lock((struct wr_lock *)(void *)&q->lock_, WR_RANK_SYNC); }
+static inline void wr_waitq_unlock(struct weir_waitq_ *q) {
+    wr_unlock((struct wr_lock *)(void *)&q->lock_, WR_RANK_SYNC);
+}
+
+/*
+ * The list: NULL at both ends, so that all zeroes is an empty one. A node's `extra` says whether it is linked. All of it needs
+ * the lock, except that count_ may be read by anyone.
+ */
+static inline struct wr_node *wr_node_of(struct wr_list *link) {
+    return link ? wr_container(link, struct wr_node, link) : NULL;
+}
+static inline struct wr_node *wr_waitq_first(const struct weir_waitq_ *q) { return q->head_; }
+static inline uint32_t wr_waitq_count(struct weir_waitq_ *q) {
+    return atomic_load_explicit(wr_atomic32(&q->count_), memory_order_relaxed);
+}
+static inline void wr_waitq_count_set(struct weir_waitq_ *q, uint32_t n) {
+    atomic_store_explicit(wr_atomic32(&q->count_), n, memory_order_relaxed);
+}
+static inline bool wr_node_linked(const struct wr_node *node) { return node->extra != 0; }
+
+static inline void wr_node_init(struct wr_node *node, struct wr_wait *w) {
+    *node = (struct wr_node){ .wait = w, .code = 1 };
+}
+/* A number that goes with the waiter, for its waker: since when it waits, how much it wants. */
+_Static_assert(sizeof(void *) == sizeof(int64_t), "a number fits into elem");
+static inline void wr_node_number_set(struct wr_node *node, int64_t number) { node->elem = (void *)(intptr_t)number; }
+static inline int64_t wr_node_number(const struct wr_node *node) { return (intptr_t)node->elem; }
+
+static inline void wr_waitq_append(struct weir_waitq_ *q, struct wr_node *node) {
+    struct wr_node *last = q->tail_;
+    node->link.next = NULL, node->link.prev = last ? &last->link : NULL;
+    if (last)
+        last->link.next = &node->link;
+    else
+        q->head_ = node;
+    q->tail_ = node, node->extra = 1;
+    wr_waitq_count_set(q, wr_waitq_count(q) + 1);
+}
+
+static inline void wr_waitq_prepend(struct weir_waitq_ *q, struct wr_node *node) {
+    struct wr_node *first = q->head_;
+    node->link.prev = NULL, node->link.next = first ? &first->link : NULL;
+    if (first)
+        first->link.prev = &node->link;
+    else
+        q->tail_ = node;
+    q->head_ = node, node->extra = 1;
+    wr_waitq_count_set(q, wr_waitq_count(q) + 1);
+}
+
+static inline void wr_waitq_remove(struct weir_waitq_ *q, struct wr_node *node) {
+    struct wr_node *next = wr_node_of(node->link.next), *prev = wr_node_of(node->link.prev);
+    wr_assert(wr_node_linked(node));
+    if (prev)
+        prev->link.next = node->link.next;
+    else
+        q->head_ = next;
+    if (next)
+        next->link.prev = node->link.prev;
+    else
+        q->tail_ = prev;
+    node->link.next = node->link.prev = NULL, node->extra = 0;
+    wr_waitq_count_set(q, wr_waitq_count(q) - 1);
+}
+
+/* Goroutines whose waits were claimed under the lock, to be made ready in that order once it is dropped. */
+struct wr_woken {
+    struct g *first, *last;
+    uint32_t n;
+};
+static inline void wr_woken_add(struct wr_woken *woken, const struct wr_node *node) {
+    struct g *g = node->wait->g;
+    g->next = NULL;
+    if (woken->last)
+        woken->last->next = g;
+    else
+        woken->first = g;
+    woken->last = g, woken->n++;
+}
+static inline void wr_woken_ready(struct wr_woken *woken) {
+    if (woken->n == 1)
+        wr_ready(woken->first);
+    else if (woken->n > 1)
+        wr_ready_all(woken->first, woken->last, woken->n);
+}
+
+/* Take the first waiter off the queue and claim it for `code`; NULL: none is left. Those that somebody else has
+ * claimed, cancelled ones, are taken off on the way: they find themselves unlinked. */
+static inline struct wr_node *wr_waitq_take(struct weir_waitq_ *q, int32_t code) {
+    struct wr_node *node;
+    while ((node = wr_waitq_first(q))) {
+        wr_waitq_remove(q, node);
+        if (wr_claim(node->wait, code)) return node;
+    }
+    return NULL;
+}
+
+/* Take every waiter. */
+static inline void wr_waitq_take_all(struct weir_waitq_ *q, struct wr_woken *woken) {
+    struct wr_node *node;
+    while ((node = wr_waitq_take(q, 1))) wr_woken_add(woken, node);
+}
+
+/* What a condition asks of the lock it is given. */
+bool wr_mutex_held(weir_mutex *m);
+bool wr_rwmutex_write_held(weir_rwmutex *rw);
+
+#pragma GCC visibility pop
+#endif

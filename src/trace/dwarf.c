@@ -1,0 +1,241 @@
+/*
+ * Functions, files, lines and inlined calls at an address of this process, by elfutils' libdw. Called by symbol.c alone,
+ * under its mutex. Needs up to half a MiB of stack.
+ *
+ * Debug information is read from files on this machine and never asked for over the network: libdw's own ways of finding
+ * files by build id may do that (debuginfod), so they are not used. A file that is no longer the one that was loaded, as
+ * its build id tells, is not believed.
+ */
+#include "trace/trace.h"
+
+#ifdef WEIR_HAVE_LIBDW
+
+#include <dwarf.h>
+#include <elfutils/libdw.h>
+#include <elfutils/libdwelf.h>
+#include <elfutils/libdwfl.h>
+#include <fcntl.h>
+#include <link.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static Dwfl *dwfl;
+
+/* ---- The objects of this process --------------------------------------------------------------------- */
+
+struct build_id {
+    const void *bytes;
+    size_t size;
+};
+
+static bool same_build(struct build_id a, struct build_id b) {
+    return a.size == b.size && (a.size == 0 || !memcmp(a.bytes, b.bytes, a.size));
+}
+
+/* Of a loaded object, from memory. */
+static struct build_id loaded_build_id(const struct dl_phdr_info *info) {
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+        if (segment->p_type != PT_NOTE) continue;
+        const char *at = (const char *)(info->dlpi_addr + segment->p_vaddr), *end = at + segment->p_memsz;
+        size_t align = segment->p_align == 8 ? 7 : 3;
+        while (at + sizeof(ElfW(Nhdr)) <= end) {
+            const ElfW(Nhdr) *note = (const void *)at;
+            const char *name = at + sizeof *note, *bytes = name + ((note->n_namesz + align) & ~align);
+            if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 && !memcmp(name, "GNU", 4))
+                return (struct build_id){ bytes, note->n_descsz };
+            at = bytes + ((note->n_descsz + align) & ~align);
+        }
+    }
+    return (struct build_id){ NULL, 0 };
+}
+
+/* dl_iterate_phdr calls this; the main program comes first and has no name. */
+static int report(struct dl_phdr_info *info, size_t size, void *arg) {
+    bool *first = arg;
+    char path[4096];
+    (void)size;
+    const char *name = info->dlpi_name, *file = name;
+    if (*first) {
+        ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+        path[n > 0 ? n : 0] = 0;
+        name = path;
+        file = "/proc/self/exe"; /* also if the file has been replaced or deleted since */
+    }
+    *first = false;
+    if (!file || !*file || *file != '/') return 0; /* the vdso */
+    Dwfl_Module *module = dwfl_report_elf(dwfl, name, file, -1, info->dlpi_addr, true);
+    if (!module) return 0;
+    const unsigned char *bits;
+    GElf_Addr at;
+    int n = dwfl_module_build_id(module, &bits, &at);
+    void **distrusted;
+    dwfl_module_info(module, &distrusted, NULL, NULL, NULL, NULL, NULL, NULL);
+    if (!same_build(loaded_build_id(info), (struct build_id){ bits, n > 0 ? (size_t)n : 0 })) *distrusted = &dwfl;
+    return 0;
+}
+
+static int find_no_elf(Dwfl_Module *module, void **data, const char *name, Dwarf_Addr base, char **file, Elf **elf) {
+    (void)module, (void)data, (void)name, (void)base, (void)file, (void)elf;
+    return -1;
+}
+
+/* Does the debug file belong to the module? */
+static bool debug_file_of(int fd, Dwfl_Module *module) {
+    const unsigned char *bits;
+    GElf_Addr at;
+    const void *found;
+    int n = dwfl_module_build_id(module, &bits, &at);
+    Dwarf *dwarf = dwarf_begin(fd, DWARF_C_READ);
+    ssize_t m = dwarf ? dwelf_elf_gnu_build_id(dwarf_getelf(dwarf), &found) : -1;
+    bool same = n > 0 && m > 0 && same_build((struct build_id){ bits, (size_t)n }, (struct build_id){ found, (size_t)m });
+    dwarf_end(dwarf);
+    return same;
+}
+
+/* Separate debug information: below /usr/lib/debug by build id, or beside the object by the name that it gives. */
+static int find_debug_file(Dwfl_Module *module, void **data, const char *name, Dwarf_Addr base, const char *file,
+                           const char *link, GElf_Word crc, char **found) {
+    (void)data, (void)name, (void)base, (void)crc;
+    const unsigned char *bits;
+    GElf_Addr at;
+    char path[4096];
+    int n = dwfl_module_build_id(module, &bits, &at);
+    for (int way = 0; way < 3; way++) {
+        int length = 0;
+        if (way == 0) {
+            if (n < 2 || n > 64) continue;
+            length = snprintf(path, sizeof path, "/usr/lib/debug/.build-id/%02x/", bits[0]);
+            for (int i = 1; i < n; i++) length += snprintf(path + length, sizeof path - (size_t)length, "%02x", bits[i]);
+            length += snprintf(path + length, sizeof path - (size_t)length, ".debug");
+        } else {
+            const char *object = file && strcmp(file, "/proc/self/exe") ? file : name;
+            const char *slash = object ? strrchr(object, '/') : NULL;
+            if (!slash || !link) continue;
+            length = snprintf(path, sizeof path, "%.*s/%s%s", (int)(slash - object), object, way == 2 ? ".debug/" : "", link);
+        }
+        if (length <= 0 || (size_t)length >= sizeof path) continue;
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0) continue;
+        if (debug_file_of(fd, module)) {
+            *found = strdup(path);
+            return fd;
+        }
+        close(fd);
+    }
+    return -1;
+}
+
+static const Dwfl_Callbacks callbacks = {
+    .find_elf = find_no_elf,
+    .find_debuginfo = find_debug_file,
+    .section_address = dwfl_offline_section_address,
+};
+
+static bool open_dwfl(void) {
+    if (dwfl) return true;
+    dwfl = dwfl_begin(&callbacks);
+    if (!dwfl) return false;
+    bool first = true;
+    dwfl_report_begin(dwfl);
+    dl_iterate_phdr(report, &first);
+    dwfl_report_end(dwfl, NULL, NULL);
+    return true;
+}
+
+void wr_dwarf_close(void) {
+    if (dwfl) dwfl_end(dwfl);
+    dwfl = NULL;
+}
+
+void wr_dwarf_forget(void) { dwfl = NULL; }
+
+/* ---- What is at an address --------------------------------------------------------------------------- */
+
+/* The compilation unit that holds the address. Not every compiler writes the table by which libdw finds it. */
+static Dwarf_Die *unit_at(Dwfl_Module *module, Dwarf_Addr address, Dwarf_Addr *bias) {
+    Dwarf_Die *unit = dwfl_module_addrdie(module, address, bias);
+    if (unit) return unit;
+    while ((unit = dwfl_module_nextcu(module, unit, bias)))
+        if (dwarf_haspc(unit, address - *bias) > 0) return unit;
+    return NULL;
+}
+
+/* In C++ the mangled name, which the symbol table has too, says more than the plain one. */
+static const char *name_of(Dwarf_Die *die) {
+    Dwarf_Attribute memory;
+    Dwarf_Attribute *linkage = dwarf_attr_integrate(die, DW_AT_linkage_name, &memory);
+    const char *name = linkage ? dwarf_formstring(linkage) : NULL;
+    return name ? name : dwarf_diename(die);
+}
+
+static Dwarf_Word number_of(Dwarf_Die *die, unsigned attribute) {
+    Dwarf_Attribute memory;
+    Dwarf_Word value = 0;
+    dwarf_formudata(dwarf_attr(die, attribute, &memory), &value);
+    return value;
+}
+
+/* The functions around `address` in a unit, inlined ones first; each is called from the place that the one before it says. */
+static size_t functions_at(Dwarf_Die *unit, Dwarf_Addr address, struct wr_frame *frames, size_t max) {
+    Dwarf_Die *innermost, *scopes;
+    Dwarf_Files *files = NULL;
+    size_t n = 0;
+    int n_scopes = dwarf_getscopes(unit, address, &innermost);
+    if (n_scopes <= 0) return 0;
+    n_scopes = dwarf_getscopes_die(&innermost[0], &scopes);
+    free(innermost);
+    if (n_scopes <= 0) return 0;
+    dwarf_getsrcfiles(unit, &files, NULL);
+
+    Dwarf_Line *line = dwarf_getsrc_die(unit, address);
+    const char *file = line ? dwarf_linesrc(line, NULL, NULL) : NULL;
+    int number = 0;
+    if (line) dwarf_lineno(line, &number);
+    for (int i = 0; i < n_scopes && n < max; i++) {
+        int tag = dwarf_tag(&scopes[i]);
+        if (tag != DW_TAG_inlined_subroutine && tag != DW_TAG_subprogram) continue;
+        const char *name = name_of(&scopes[i]);
+        frames[n++] = (struct wr_frame){ .function = name, .named = name != NULL, .file = file, .line = number };
+        if (tag == DW_TAG_subprogram) break;
+        Dwarf_Word index = number_of(&scopes[i], DW_AT_call_file);
+        file = files ? dwarf_filesrc(files, index, NULL, NULL) : NULL;
+        number = (int)number_of(&scopes[i], DW_AT_call_line);
+    }
+    free(scopes);
+    return n;
+}
+
+size_t wr_dwarf_lookup(uintptr_t address, struct wr_frame *frames, size_t max) {
+    if (!open_dwfl()) return 0;
+    Dwfl_Module *module = dwfl_addrmodule(dwfl, address);
+    if (!module) return 0;
+    void **distrusted;
+    Dwarf_Addr start, bias;
+    const char *path = dwfl_module_info(module, &distrusted, &start, NULL, NULL, NULL, NULL, NULL);
+    if (*distrusted) return 0;
+
+    GElf_Off offset = 0;
+    GElf_Sym symbol;
+    const char *name = dwfl_module_addrinfo(module, address, &offset, &symbol, NULL, NULL, NULL);
+    if (!name) {
+        const char *slash = path ? strrchr(path, '/') : NULL;
+        name = slash ? slash + 1 : path ? path : "unknown";
+        offset = address - start;
+        frames[0] = (struct wr_frame){ .function = name, .offset = offset };
+    } else {
+        frames[0] = (struct wr_frame){ .function = name, .named = true, .offset = offset };
+    }
+    bool named = frames[0].named;
+    Dwarf_Die *unit = unit_at(module, address, &bias);
+    size_t n = unit ? functions_at(unit, address - bias, frames, max) : 0;
+    for (size_t i = 0; i < n; i++) {
+        frames[i].offset = offset;
+        if (!frames[i].function) frames[i].function = name, frames[i].named = named;
+        if (frames[i].line <= 0) frames[i].file = NULL;
+    }
+    return n ? n : 1;
+}
+
+#endif

@@ -1,0 +1,108 @@
+#!/bin/sh
+# What `make install` puts down is all that a program outside this repository needs.
+set -u
+. "$WEIR_SRC/test/support/script.sh"
+
+root=$tmp/root
+prefix=$(sed -n 's/^prefix=//p' "$WEIR_BUILD/meson-private/weir.pc")
+PKG_CONFIG_SYSROOT_DIR=$root
+export PKG_CONFIG_SYSROOT_DIR
+
+cat >"$tmp/weir_main.c" <<'END'
+#include <weir.h>
+int weir_main(int argc, char **argv)
+{
+    (void)argv;
+    return 40 + argc;
+}
+END
+cat >"$tmp/own_main.c" <<'END'
+#include <weir.h>
+static int start(void *arg)
+{
+    return *(int *)arg;
+}
+int main(void)
+{
+    int result = 42;
+    return weir_run(start, &result);
+}
+END
+
+installs() {
+    meson install -C "$WEIR_BUILD" --no-rebuild --destdir "$root" &&
+        pc=$(find "$root" -name weir.pc) && [ -n "$pc" ] || return 1
+    PKG_CONFIG_PATH=$(dirname "$pc")
+    lib=$(dirname "$PKG_CONFIG_PATH")
+    LD_LIBRARY_PATH=$lib
+    export PKG_CONFIG_PATH LD_LIBRARY_PATH
+}
+
+exits_with() {
+    want=$1
+    shift
+    "$@"
+    got=$?
+    [ $got = "$want" ] || { echo "exit status $got, not $want"; return 1; }
+}
+
+shared() {
+    $CC "$tmp/$1.c" -o "$tmp/shared" $(pkg-config --cflags --libs weir) && exits_with "$2" "$tmp/shared"
+}
+
+archive() {
+    $CC "$tmp/$1.c" -o "$tmp/archive" -pthread \
+        $(pkg-config --static --cflags --libs weir | sed 's/-lweir/-l:libweir.a/') &&
+        exits_with "$2" "$tmp/archive"
+}
+
+# No crash where a program has neither main nor weir_main: a message, and a failure.
+needs_weir_main() {
+    echo 'int not_main;' >"$tmp/none.c"
+    $CC "$tmp/none.c" -o "$tmp/none" $(pkg-config --cflags --libs weir) || return 0
+    "$tmp/none"
+    status=$?
+    [ $status != 0 ] && [ $status -lt 126 ]
+}
+
+exports_only_its_own() {
+    nm -D --defined-only "$lib/libweir.so" | awk '{print $NF}' >"$tmp/exported"
+    grep -q '^weir_run$' "$tmp/exported" && grep -q '^main$' "$tmp/exported" &&
+        ! grep -v -e '^weir_' -e '^main$' "$tmp/exported"
+}
+
+has_soname() {
+    readelf -d "$lib/libweir.so" | grep -F 'Library soname: [libweir.so.0]'
+}
+
+cmake_package() {
+    mkdir -p "$tmp/cmake/build" && cp "$tmp/weir_main.c" "$tmp/cmake/" &&
+        cat >"$tmp/cmake/CMakeLists.txt" <<'END' &&
+cmake_minimum_required(VERSION 3.16)
+project(user C)
+find_package(weir 0.1 REQUIRED)
+add_executable(user weir_main.c)
+target_link_libraries(user weir::weir)
+add_executable(user_static weir_main.c)
+target_link_libraries(user_static weir::weir_static)
+END
+        cmake -S "$tmp/cmake" -B "$tmp/cmake/build" -DCMAKE_PREFIX_PATH="$root$prefix" -DCMAKE_C_COMPILER="${CC##* }" &&
+        cmake --build "$tmp/cmake/build" &&
+        exits_with 41 "$tmp/cmake/build/user" && exits_with 41 "$tmp/cmake/build/user_static"
+}
+
+# The functions below run in this shell, so that `installs` sets the paths for the rest.
+check installs installs
+check shared_library_starts_weir_main shared weir_main 41
+check shared_library_leaves_main_to_the_program shared own_main 42
+check archive_starts_weir_main archive weir_main 41
+check archive_leaves_main_to_the_program archive own_main 42
+check neither_main_nor_weir_main needs_weir_main
+check exports_only_its_own exports_only_its_own
+check has_soname has_soname
+if command -v cmake >/dev/null; then
+    check cmake_package cmake_package
+else
+    skip cmake_package 'no cmake here'
+fi
+finish

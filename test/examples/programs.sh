@@ -1,0 +1,86 @@
+#!/bin/sh
+# The example programs do what they say: what they print, how they end.
+set -u
+. "$WEIR_SRC/test/support/script.sh"
+examples=$WEIR_BUILD/examples
+
+# run STATUS PROGRAM ARGUMENT…: exit status as wanted; what it printed is in $tmp/out and $tmp/err.
+run() {
+    want=$1 program=$2
+    shift 2
+    "$examples/$program" "$@" >"$tmp/out" 2>"$tmp/err"
+    got=$?
+    cat "$tmp/err"
+    [ $got = "$want" ] || { echo "$program $*: exit status $got, not $want"; return 1; }
+}
+
+# prints PATTERN: standard output is one line, and matches.
+prints() {
+    cat "$tmp/out"
+    [ "$(wc -l <"$tmp/out")" = 1 ] && grep -q -x -e "$1" "$tmp/out"
+}
+
+rejects_wrong_arguments() {
+    run 2 "$@" && [ ! -s "$tmp/out" ] && [ -s "$tmp/err" ]
+}
+
+explains_itself() {
+    run 0 "$1" --help && grep -q "^usage: $1" "$tmp/out" && [ ! -s "$tmp/err" ]
+}
+
+sieve_finds_primes() {
+    run 0 sieve && prints 7919 && run 0 sieve 1 && prints 2 && run 0 sieve 100 && prints 541
+}
+
+skynet_adds_up() {
+    run 0 skynet 0 && prints '1 leaves in .* s: 0' &&
+        run 0 skynet 3 && prints '1000 leaves in .* s: 499500' &&
+        run 0 skynet 4 3 && prints '81 leaves in .* s: 3240'
+}
+
+skynet_has_a_million_leaves() {
+    run 0 skynet && prints '1000000 leaves in .* s: 499999500000'
+}
+
+pingpong_counts_round_trips() {
+    run 0 pingpong 20000 && prints '20000 round trips in [0-9.]* s: [0-9]* a second'
+}
+
+# Every meal is eaten, by everybody at least half as often as if all were equal.
+philosophers_share() {
+    run 0 philosophers "$1" "$2" && cat "$tmp/out" && awk -v n="$1" -v meals="$2" '
+        /^philosopher/ { philosophers++; eaten += $3; if ($3 < meals / n / 2) hungry++ }
+        /^[0-9]+ meals/ { total = $1 }
+        END { exit !(philosophers == n && eaten == meals && total == meals && !hungry) }' "$tmp/out"
+}
+
+# received TOPICS SUBSCRIBERS MESSAGES QUEUE: what prompt subscribers got and missed is all there was; stalled ones have
+# the newest messages, as many as their queues hold.
+broker_accounts_for_every_message() {
+    run 0 broker -t "$1" -s "$2" -p 2 -m $(($3 / 2)) -q "$4" && cat "$tmp/out" &&
+        awk -v all=$(($1 * $2 * $3)) -v kept=$(($1 * $2 * ($3 < $4 ? $3 : $4))) -v came=$(($1 * $2)) '
+        { sub(/:/, "", $1); n[$1] = $2; got[$1] = $4; missed[$1] = $7 }
+        END { exit !(n["prompt"] == came && got["prompt"] + missed["prompt"] == all &&
+                     n["stalled"] == came && got["stalled"] == kept && missed["stalled"] == all - kept &&
+                     n["visitors"] > 0 && got["visitors"] <= 3 * n["visitors"]) }' "$tmp/out"
+}
+
+for program in sieve skynet pingpong philosophers broker; do
+    check ${program}_explains_itself explains_itself $program
+done
+for arguments in 'sieve x' 'sieve 0' 'sieve 5 5' 'sieve --wrong' 'sieve 7q' 'skynet -1' 'skynet 31' 'skynet 6 1' \
+    'skynet 6 10 10' 'skynet 8 100' 'pingpong none' 'pingpong 0' 'pingpong 1 2' 'philosophers 1' 'philosophers 5 0' \
+    'philosophers 5 5 5' 'broker -t' 'broker -q 0' 'broker -m many' 'broker else'; do
+    check "$(echo "rejects: $arguments" | tr ' ' '_')" rejects_wrong_arguments $arguments
+done
+check sieve_finds_primes sieve_finds_primes
+check skynet_adds_up skynet_adds_up
+check skynet_has_a_million_leaves skynet_has_a_million_leaves
+check pingpong_counts_round_trips pingpong_counts_round_trips
+check five_philosophers_share philosophers_share 5 1000
+check two_philosophers_share philosophers_share 2 100
+check a_hundred_philosophers_share philosophers_share 100 2000
+check broker_accounts_for_every_message broker_accounts_for_every_message 3 5 2000 16
+check broker_with_queues_of_one broker_accounts_for_every_message 2 3 1000 1
+check broker_with_room_for_all broker_accounts_for_every_message 2 2 100 200
+finish
