@@ -10,7 +10,7 @@ WEIR_BEGIN_
  * value is the exit status of the process and the other goroutines end with it, as in Go. If it ends
  * by weir_exit(), the others go on; when none is left, or all sleep for good, the process says so,
  * prints every stack and exits with status 2. */
-int weir_main(int argc, char **argv);
+WEIR_API_ int weir_main(int argc, char **argv);
 
 /* Start the runtime from your own main(): runs fn(arg) as the main goroutine and returns its value
  * once it has returned; the other goroutines then run no more. Blocks the calling thread.

@@ -17,7 +17,8 @@ enum weir_arm_kind_ {
 /* One arm of a select. Made by the weir_on_… macros; a run-time array of them goes to weir_selectv. */
 typedef struct weir_arm {
     uint8_t kind_;
-    uint8_t pad_[3];
+    bool done_;           /* weir_on_done: its channel's end is no error */
+    uint8_t pad_[2];
     uint32_t order_;      /* select's permutations of the arms live here, so that */
     uint32_t visit_;      /* a select of any size allocates nothing */
     uint32_t pad2_;
@@ -84,7 +85,9 @@ static inline weir_arm weir_arm_send_(weir_chan *ch, const void *value, size_t s
     return a;
 }
 static inline weir_arm weir_on_done(weir_ctx *ctx) {
-    return weir_arm_(WEIR_ARM_RECV_, weir_ctx_done(ctx ? ctx : weir_ctx_current()).chan_, NULL, NULL);
+    weir_arm a = weir_arm_(WEIR_ARM_RECV_, weir_ctx_done(ctx ? ctx : weir_ctx_current()).chan_, NULL, NULL);
+    a.done_ = true;
+    return a;
 }
 static inline weir_arm weir_on_after(weir_duration d) {
     weir_arm a = {};

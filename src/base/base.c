@@ -9,17 +9,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifdef __GLIBC__
-#define plain_errno (__errno_location())
-#else
-extern int *___errno_location(void);
-#define plain_errno (___errno_location())
-#endif
-
 /* Neither inlined nor recognised as constant, so that every call asks the current thread. */
 __attribute__((noinline, noclone)) int *wr_errno(void) {
     __asm__ volatile("" ::: "memory");
-    return plain_errno;
+    return __errno_location(); /* glibc and musl both have it */
 }
 __attribute__((noinline, noclone)) int *weir_errno_(void) { return wr_errno(); }
 

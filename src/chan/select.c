@@ -82,7 +82,7 @@ static int try_arms(weir_arm *arms, uint32_t n, int *error, struct g **woken) {
 }
 
 static int fired(struct g *g, weir_arm *arms, int i, int error) {
-    g->select_error = error;
+    g->select_error = arms[i].done_ ? 0 : error;
     if (arms[i].ok_) *arms[i].ok_ = error == 0;
     return i;
 }
@@ -98,11 +98,6 @@ int weir_selectv(weir_arm *arms, size_t count) {
         if (a->kind_ == WEIR_ARM_TIMER_) { /* a timer ticks through a channel */
             a->chan_ = a->timer_ ? a->timer_->tick : NULL;
             a->kind_ = WEIR_ARM_RECV_;
-        } else if (a->kind_ == WEIR_ARM_DONE_) { /* and a context ends through one */
-            weir_ctx *ctx = a->ctx_;
-            a->chan_ = weir_ctx_done(ctx).chan_;
-            a->kind_ = WEIR_ARM_RECV_;
-            if (!a->chan_ && weir_ctx_err(ctx)) a->kind_ = WEIR_ARM_AFTER_, a->after_ = 0; /* no memory for the channel */
         }
         if (on_channel(a)) {
             wr_chan_check(a->chan_, "weir_select");

@@ -1,14 +1,14 @@
 /*
  * How a context ends: by cancel, by its deadline, with its parent. One procedure for all three, wr_ctx_end.
  *
- * The order for one context: err and cause under its lock (from here on nothing can be linked to it); out of its parent's
- * list; its timer disarmed; those asleep under it woken; the done channel closed; the watches told; the
- * children taken over into the list of what is to be ended. That list is threaded through the contexts themselves (`next`, which belongs
+ * The order for one context: err and cause under its lock (from here on nothing can be linked to it); its timer
+ * disarmed; those asleep under it woken; the done channel closed; the watches told; the children taken over
+ * into the list of what is to be ended. That list is threaded through the contexts themselves (`next`, which belongs
  * to him who unlinked the context from its parent), so neither depth nor breadth costs stack or memory, and each context
  * costs a constant. No lock is held over more than a few list operations, and no two at once.
  *
  * What cancel() promises: when it returns, all below has ended, even if somebody else got there first
- * and is not through yet. So who finds a context already ended waits until it is settled, as one waits for a lock: for a thread
+ * and is not through yet. So a context stays in its parent's list until all below it has ended, and who finds a context already ended waits until it is settled, as one waits for a lock: for a thread
  * that is at work and does not sleep. It waits last, after it has done its own part, for contexts below those it ended only; so
  * the waiting goes strictly down the tree, and cannot go in circles.
  */
@@ -102,8 +102,8 @@ static void take_children(struct wr_ending *e, struct taken *taken) {
     }
 }
 
-/* False: it had ended already. `top`: we did not come from its parent, so it may still be linked there. */
-static bool end_one(struct wr_ending *e, int err, int cause, bool top, struct taken *taken) {
+/* False: it had ended already. */
+static bool end_one(struct wr_ending *e, int err, int cause, struct taken *taken) {
     wr_lock(&e->lock, WR_RANK_CTX);
     bool first = atomic_load_explicit(&e->err, memory_order_relaxed) == 0;
     weir_chan *done = atomic_load_explicit(&e->done, memory_order_relaxed);
@@ -114,10 +114,9 @@ static bool end_one(struct wr_ending *e, int err, int cause, bool top, struct ta
     wr_unlock(&e->lock, WR_RANK_CTX);
     if (!first) return false;
 
-    if (top) wr_ending_detach(e);
     if (e->timed && wr_timer_del(&e->timer)) wr_ending_drop(e);
+    if (done) weir_chan_close(done); /* first: a select that also has the done arm prefers it to the error */
     wr_cancel_fire(&e->cancel, err);
-    if (done) weir_chan_close(done);
     tell_watches(e);
     take_children(e, taken);
     return true;
@@ -125,7 +124,7 @@ static bool end_one(struct wr_ending *e, int err, int cause, bool top, struct ta
 
 void wr_ctx_end(struct wr_ending *e, int err, int cause) {
     struct taken taken = { NULL, NULL };
-    if (!end_one(e, err, cause, true, &taken)) {
+    if (!end_one(e, err, cause, &taken)) {
         wait_settled(e);
         return;
     }
@@ -133,7 +132,7 @@ void wr_ctx_end(struct wr_ending *e, int err, int cause) {
     struct wr_ending *ours = NULL, *late = NULL;
     while (taken.first) {
         struct wr_ending *child = taken.first;
-        bool was_ours = end_one(child, err, cause, false, &taken);
+        bool was_ours = end_one(child, err, cause, &taken);
         if (!(taken.first = child->next)) taken.last = NULL;
         struct wr_ending **list = was_ours ? &ours : &late;
         child->next = *list, *list = child;
@@ -148,6 +147,7 @@ void wr_ctx_end(struct wr_ending *e, int err, int cause) {
         settle(child);
         weir_ctx_release(&child->ctx);
     }
+    wr_ending_detach(e);
     settle(e);
 }
 

@@ -4,6 +4,7 @@
  * What a context says about itself lies in the nearest one that can end (`end`), so every question but that for a
  * value takes one step, however deep the tree. Any thread may call; nothing here blocks.
  */
+#include "chan/chan.h"
 #include "ctx/ctx.h"
 
 #include <stdlib.h>
@@ -20,6 +21,15 @@ struct wr_ending wr_ctx_no_memory = {
     .children = { &wr_ctx_no_memory.children, &wr_ctx_no_memory.children },
     .watches = { &wr_ctx_no_memory.watches, &wr_ctx_no_memory.watches },
     .deadline = WR_NEVER,
+};
+
+/* The done channel of contexts that have ended, where there is no memory for one of their own. Never freed. */
+static struct weir_chan ended_chan = {
+    .refs = 1,
+    .closed = true,
+    .receivers = { &ended_chan.receivers, &ended_chan.receivers },
+    .senders = { &ended_chan.senders, &ended_chan.senders },
+    .magic = WR_CHAN_MAGIC,
 };
 
 /* ---- Counting ----------------------------------------------------------------------------------- */
@@ -103,7 +113,7 @@ weir_ctx *wr_ctx_make_ending(weir_ctx *parent, weir_time when, bool detached) {
     init(&e->ctx, WR_CTX_ENDS, parent, e);
 
     int above_err = above ? atomic_load_explicit(&above->err, memory_order_acquire) : 0;
-    bool passed = !above_err && e->deadline != WR_NEVER && e->deadline <= wr_now();
+    bool passed = !above_err && when != WR_NEVER && when <= wr_now();
     if (!above_err && !passed && when < inherited) {
         e->timed = true;
         e->timer.fire = wr_ctx_deadline_fired;
@@ -193,8 +203,8 @@ weir_done_chan weir_ctx_done(weir_ctx *ctx) {
     if (done) return (weir_done_chan){ done };
 
     weir_chan *fresh = weir_chan_make(0, 0);
-    if (!fresh) return (weir_done_chan){ 0 };
     bool closed = atomic_load_explicit(&e->err, memory_order_acquire) != 0;
+    if (!fresh) return (weir_done_chan){ closed ? &ended_chan : NULL };
     if (closed) weir_chan_close(fresh);
     wr_lock(&e->lock, WR_RANK_CTX);
     done = atomic_load_explicit(&e->done, memory_order_relaxed);

@@ -274,9 +274,9 @@ static pthread_once_t foreign_once = PTHREAD_ONCE_INIT;
 
 static void foreign_drop(void *arg) {
     struct g *g = arg;
-    foreign_g = NULL;
+    foreign_g = g; /* still this thread's while what it deferred runs, or that would make another one */
     undo_blocks();
-    if (foreign_g) g = foreign_g, foreign_g = NULL; /* a deferred call brought it back */
+    foreign_g = NULL;
     wr_g_drop(g);
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
     wr_list_remove(&g->in_foreign);

@@ -12,15 +12,16 @@
 
 enum { RUNNING = 1, DONE = 2, WAITERS = 4 };
 
-static inline bool swap_word(weir_once *o, uint32_t *seen, uint32_t next, memory_order order) {
-    return atomic_compare_exchange_strong_explicit(wr_atomic32(&o->state_), seen, next, order, memory_order_acquire);
+static inline bool swap_word(weir_once *o, uint32_t *seen, uint32_t next) {
+    return atomic_compare_exchange_strong_explicit(wr_atomic32(&o->state_), seen, next, memory_order_acq_rel,
+                                                   memory_order_acquire);
 }
 
 static void finish(weir_block_ *b) {
     weir_once *o = b->a_;
     struct wr_woken woken = { 0 };
     uint32_t seen = RUNNING;
-    if (swap_word(o, &seen, DONE, memory_order_release)) return;
+    if (swap_word(o, &seen, DONE)) return;
     wr_waitq_lock(&o->q_);
     wr_waitq_take_all(&o->q_, &woken);
     atomic_store_explicit(wr_atomic32(&o->state_), DONE, memory_order_release);
@@ -36,7 +37,7 @@ static void wait_for_first(weir_once *o) {
     wr_node_init(&node, &w);
     wr_waitq_lock(&o->q_);
     uint32_t seen = RUNNING;
-    while (!swap_word(o, &seen, RUNNING | WAITERS, memory_order_relaxed))
+    while (!swap_word(o, &seen, RUNNING | WAITERS))
         if (seen == DONE) {
             wr_waitq_unlock(&o->q_);
             return;
@@ -49,7 +50,7 @@ static void wait_for_first(weir_once *o) {
 int weir_once_do(weir_once *o, void (*fn)(void *), void *arg) {
     uint32_t seen = atomic_load_explicit(wr_atomic32(&o->state_), memory_order_acquire);
     if (wr_likely(seen == DONE)) return 0;
-    if (seen == 0 && swap_word(o, &seen, RUNNING, memory_order_acquire)) {
+    if (seen == 0 && swap_word(o, &seen, RUNNING)) {
         weir_block_ b = { .a_ = o };
         wr_block_push(&b, finish);
         fn(arg);

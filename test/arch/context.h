@@ -56,6 +56,6 @@ static inline void *resume(struct context *c, void *arg) {
     return got;
 }
 
-__attribute__((noinline)) static void *park(void *arg) { return wr_switch(&running->sp, running->resumer, arg); }
+__attribute__((noinline, unused)) static void *park(void *arg) { return wr_switch(&running->sp, running->resumer, arg); }
 
 #endif
