@@ -15,7 +15,7 @@
 #define PAGES 111111 /* 1 + 10 + … + 10^5 */
 #define WORKERS 10
 #define QUEUE 100
-#define LATENCY (1 * WEIR_MILLISECOND)
+#define LATENCY (200 * WEIR_MICROSECOND)
 
 typedef uint64_t url;
 
@@ -150,7 +150,7 @@ int main(int argc, char **argv) {
         .title = "a goroutine for each link, depth 5, 10 links a page",
         .forms = { { "leaky", LEAKY, leaky }, { "pool", FIXED, pool }, { "scoped", SCOPED, scoped } },
         .count = at_most,
-        .unit = "at once",
+        .unit = "goroutines at once",
         .note = "not stuck: 111,110 were started, and ended",
     };
     return run_pattern(argc, argv, &pattern);

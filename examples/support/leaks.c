@@ -48,7 +48,8 @@ struct picture {
 static void add(struct picture *pic, const char *function, const char *file, const char *state) {
     char text[sizeof pic->place->text];
     const char *slash = strrchr(file, '/');
-    snprintf(text, sizeof text, "%s %s [%s]", function, slash ? slash + 1 : file, state);
+    bool known = strncmp(file, "??", 2) != 0; /* it is not without libdw */
+    snprintf(text, sizeof text, "%s %s%s[%s]", function, known ? slash ? slash + 1 : file : "", known ? " " : "", state);
     size_t i = 0;
     while (i < pic->places && strcmp(pic->place[i].text, text) != 0) i++;
     if (i == PLACES) return;
@@ -66,7 +67,6 @@ static void read_dump(FILE *dump, struct picture *pic) {
     bool wanted = false; /* in a goroutine's stack, and its place is not known yet */
     while (getline(&line, &size, dump) > 0) {
         uint64_t id;
-        char file[200];
         line[strcspn(line, "\n")] = '\0';
         if (sscanf(line, "goroutine %" SCNu64 " [%63[^],]", &id, state) == 2) {
             if (id == weir_id()) continue;
@@ -78,8 +78,10 @@ static void read_dump(FILE *dump, struct picture *pic) {
             wanted = false;
         } else if (wanted && *line != '\t') {
             snprintf(function, sizeof function, "%.*s", (int)strcspn(line, "("), line);
-        } else if (wanted && strncmp(function, "weir_", 5) != 0 && sscanf(line, "\t%199s", file) == 1) {
-            add(pic, function, file, state);
+        } else if (wanted && strncmp(function, "weir_", 5) != 0) {
+            char *offset = strstr(line, " +0x");
+            if (offset) *offset = '\0';
+            add(pic, function, line + 1, state);
             wanted = false;
         }
     }
@@ -123,6 +125,8 @@ struct job {
     const struct form *form;
 };
 
+static const char *unit_of(const struct pattern *p) { return p->unit ? p->unit : "goroutines"; }
+
 static const struct place *most(const struct picture *pic) {
     const struct place *p = pic->place;
     for (size_t i = 1; i < pic->places; i++)
@@ -135,7 +139,6 @@ static int run_form(void *arg) {
     const struct job *job = arg;
     const struct form *f = job->form;
     size_t (*count)(void) = job->pattern->count ? job->pattern->count : weir_count;
-    const char *unit = job->pattern->unit ? job->pattern->unit : "goroutines";
 
     size_t goroutines = weir_count(), before = count();
     f->run();
@@ -145,11 +148,11 @@ static int run_form(void *arg) {
 
     if (rows) {
         const char *where = most(&pic)->text, *note = job->pattern->note;
-        printf("%s\t%s\t%s\t%zu\t%zu\t%s\t%zu\t%s\n", job->pattern->name, f->name, kinds[f->kind], before, after, unit,
-               pic.stuck, *where || f->kind != LEAKY || !note ? where : note);
+        printf("%s\t%s\t%s\t%zu\t%zu\t%s\t%zu\t%s\n", job->pattern->name, f->name, kinds[f->kind], before, after,
+               unit_of(job->pattern), pic.stuck, *where || f->kind != LEAKY || !note ? where : note);
         return 0;
     }
-    printf("  %-12s %zu %s before, %zu after", f->name, before, unit, after);
+    printf("  %-10s before: %zu, after: %zu", f->name, before, after);
     for (size_t i = 0; i < pic.places; i++)
         printf("%s %zu in %s", i ? "," : "; stuck:", pic.place[i].goroutines, pic.place[i].text);
     printf("\n");
@@ -193,7 +196,7 @@ int run_pattern(int argc, char **argv, const struct pattern *p) {
             return 2;
         }
     }
-    say("%s: %s\n", p->name, p->title);
+    say("%s: %s; counted: %s\n", p->name, p->title, unit_of(p));
     for (const struct form *f = p->forms; f->name; f++) {
         struct job job = { p, f };
         int err = asked_for(f, argc, argv) ? weir_run(run_form, &job) : 0;

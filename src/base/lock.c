@@ -1,26 +1,27 @@
-/* The sleeping half of the short lock, and the check of ranks. */
+/* The waiting half of the short lock, and the check of ranks. */
 #include "base/lock.h"
 
 #include <sched.h>
+#include <time.h>
 
-/*
- * Protocol (Drepper's mutex 3): a thread that is about to sleep writes 2, so whoever unlocks knows to
- * wake; the woken thread writes 2 as well, since others may still sleep. The futex compares the word
- * again, so an unlock between the write and the sleep is not missed.
- */
 void wr_lock_slow(struct wr_lock *l) {
-    for (int spin = 0; spin < 100; spin++) {
+    long ns = 20000;
+    for (unsigned turn = 0;; turn++) {
         uint32_t word = atomic_load_explicit(&l->word, memory_order_relaxed);
         if (word == 0 && atomic_compare_exchange_weak_explicit(&l->word, &word, 1, memory_order_acquire,
                                                                memory_order_relaxed))
             return;
-        if (word == 2) break;
-        wr_pause();
+        if (turn < 200) {
+            wr_pause();
+        } else if (turn < 210) {
+            sched_yield();
+        } else {
+            struct timespec t = { 0, ns };
+            nanosleep(&t, NULL);
+            if (ns < 1000000) ns *= 2;
+        }
     }
-    while (atomic_exchange_explicit(&l->word, 2, memory_order_acquire) != 0) wr_futex_wait(&l->word, 2, WR_NEVER);
 }
-
-void wr_unlock_slow(struct wr_lock *l) { wr_futex_wake(&l->word, 1); }
 
 #ifdef WEIR_DEBUG
 /* The locks that this thread holds, in order of taking. A lock is never held over a switch. */

@@ -1,6 +1,10 @@
 /*
- * The short lock: one word, spins a little, then sleeps on a futex. For regions of a few dozen
- * instructions that never park and never call user code. Not for use in signal handlers.
+ * The short lock: one word, for regions of a few dozen instructions that never park and never call user
+ * code. Not for use in signal handlers.
+ *
+ * Who finds it held spins a little, then sleeps and looks again, 20 µs at first and up to 1 ms: that only happens
+ * when the kernel has taken the processor from the holder. Nobody is woken, so unlocking is a plain store and not, as with a
+ * futex, a second locked instruction; every channel operation pays for those.
  *
  * Every lock has a rank, and a thread takes locks only in the order of their ranks (equal ranks: only
  * where the code says by what order, as select does by address). Debug builds check it.
@@ -23,14 +27,13 @@ enum wr_rank {
     WR_RANKS
 };
 
-/* 0 free, 1 held, 2 held and somebody sleeps. */
+/* 0 free, 1 held. */
 struct wr_lock {
     _Atomic uint32_t word;
 };
 
 #pragma GCC visibility push(hidden)
 void wr_lock_slow(struct wr_lock *l);
-void wr_unlock_slow(struct wr_lock *l);
 #ifdef WEIR_DEBUG
 void wr_rank_push(const void *lock, enum wr_rank rank);
 void wr_rank_pop(const void *lock, enum wr_rank rank);
@@ -51,7 +54,7 @@ static inline void wr_lock(struct wr_lock *l, enum wr_rank rank) {
 }
 static inline void wr_unlock(struct wr_lock *l, enum wr_rank rank) {
     wr_rank_pop(l, rank);
-    if (wr_unlikely(atomic_exchange_explicit(&l->word, 0, memory_order_release) == 2)) wr_unlock_slow(l);
+    atomic_store_explicit(&l->word, 0, memory_order_release);
 }
 
 #endif

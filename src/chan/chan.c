@@ -45,6 +45,7 @@ static weir_chan *make(size_t elem_size, size_t cap, uintptr_t made_at) {
     ch->cap = cap;
     wr_list_init(&ch->receivers);
     wr_list_init(&ch->senders);
+    wr_list_init(&ch->leaving);
     ch->made_at = made_at;
     ch->magic = WR_CHAN_MAGIC;
     return ch;
@@ -67,13 +68,32 @@ weir_chan *weir_chan_retain(weir_chan *ch) {
     return ch;
 }
 
-void weir_chan_release(weir_chan *ch) {
-    wr_chan_check(ch, "weir_release");
-    if (!ch || atomic_fetch_sub_explicit(&ch->refs, 1, memory_order_acq_rel) != 1) return;
+static bool has_waiters(const weir_chan *ch) {
+    return !wr_list_empty(&ch->receivers) || !wr_list_empty(&ch->senders) || !wr_list_empty(&ch->leaving);
+}
+
+static void drop(weir_chan *ch) {
     if (ch->on_drop)
         for (size_t i = 0; i < ch->len; i++)
             ch->on_drop(ch->ring + (ch->first + i) % ch->cap * ch->elem_size);
     put_to_rest(ch);
+}
+
+void weir_chan_release(weir_chan *ch) {
+    wr_chan_check(ch, "weir_release");
+    if (!ch || atomic_fetch_sub_explicit(&ch->refs, 1, memory_order_acq_rel) != 1) return;
+    wr_lock(&ch->lock, WR_RANK_CHAN);
+    ch->orphan = true;
+    bool waited_on = has_waiters(ch);
+    wr_unlock(&ch->lock, WR_RANK_CHAN);
+    if (!waited_on) drop(ch);
+}
+
+void wr_chan_leave(weir_chan *ch, struct wr_node *node) {
+    wr_list_remove(&node->link);
+    bool last = ch->orphan && !has_waiters(ch);
+    wr_unlock(&ch->lock, WR_RANK_CHAN);
+    if (wr_unlikely(last)) drop(ch);
 }
 
 void weir_chan_set_on_drop_(weir_chan *ch, void (*fn)(void *elem)) {
@@ -86,12 +106,12 @@ void weir_chan_set_on_drop_(weir_chan *ch, void (*fn)(void *elem)) {
 
 /* ---- What can be done at once ----------------------------------------------------------------------- */
 
-/* The first waiter whose wait we settle, taken off the queue. Those already settled by somebody else are taken off as well; they
- * find themselves unlinked. */
-static struct wr_node *claim_first(struct wr_list *queue) {
+/* The first waiter whose wait we settle, taken off the queue. Those already settled by somebody else step aside. */
+static struct wr_node *claim_first(weir_chan *ch, struct wr_list *queue) {
     for (struct wr_list *l; (l = wr_list_pop(queue));) {
         struct wr_node *node = node_of(l);
         if (wr_claim(node->wait, node->code)) return node;
+        wr_list_append(&ch->leaving, l);
     }
     return NULL;
 }
@@ -100,7 +120,7 @@ int wr_chan_send_now(weir_chan *ch, const void *elem, struct g **woken) {
     *woken = NULL;
     if (ch->closed) return -EPIPE;
     if (!wr_list_empty(&ch->receivers)) {
-        struct wr_node *receiver = claim_first(&ch->receivers);
+        struct wr_node *receiver = claim_first(ch, &ch->receivers);
         if (receiver) {
             if (receiver->elem) copy(receiver->elem, elem, ch->elem_size);
             receiver->extra = 0;
@@ -123,7 +143,7 @@ int wr_chan_recv_now(weir_chan *ch, void *elem, struct g **woken) {
         if (elem) copy(elem, oldest, ch->elem_size);
         if (++ch->first == ch->cap) ch->first = 0;
         ch->len--;
-        struct wr_node *sender = wr_list_empty(&ch->senders) ? NULL : claim_first(&ch->senders);
+        struct wr_node *sender = wr_list_empty(&ch->senders) ? NULL : claim_first(ch, &ch->senders);
         if (sender) {
             size_t at = ch->first + ch->len;
             if (at >= ch->cap) at -= ch->cap;
@@ -134,7 +154,7 @@ int wr_chan_recv_now(weir_chan *ch, void *elem, struct g **woken) {
         }
         return 0;
     }
-    struct wr_node *sender = wr_list_empty(&ch->senders) ? NULL : claim_first(&ch->senders);
+    struct wr_node *sender = wr_list_empty(&ch->senders) ? NULL : claim_first(ch, &ch->senders);
     if (sender) {
         if (elem) copy(elem, sender->elem, ch->elem_size);
         sender->extra = 0;
@@ -159,18 +179,13 @@ static int block(weir_chan *ch, struct wr_list *queue, enum wr_reason reason, vo
     struct wr_wait w;
     struct wr_node node = { .wait = &w, .elem = elem, .code = 1 };
     wr_wait_init(&w, reason, ch);
+    wr_wait_publish(&w);
     wr_list_append(queue, &node.link);
-    atomic_fetch_add_explicit(&ch->refs, 1, memory_order_relaxed); /* a blocked call keeps the channel alive */
     wr_unlock(&ch->lock, WR_RANK_CHAN);
     int why = wr_park(&w);
-    if (why < 0) {
-        wr_lock(&ch->lock, WR_RANK_CHAN);
-        if (wr_list_linked(&node.link)) wr_list_remove(&node.link);
-        wr_unlock(&ch->lock, WR_RANK_CHAN);
-    } else {
-        why = node.extra;
-    }
-    weir_chan_release(ch);
+    if (why > 0) return node.extra;
+    wr_lock(&ch->lock, WR_RANK_CHAN);
+    wr_chan_leave(ch, &node);
     return why;
 }
 
@@ -233,7 +248,7 @@ int weir_chan_close(weir_chan *ch) {
     ch->closed = true;
     for (int side = 0; side < 2; side++) {
         struct wr_list *queue = side ? &ch->senders : &ch->receivers;
-        for (struct wr_node *node; (node = claim_first(queue));) {
+        for (struct wr_node *node; (node = claim_first(ch, queue));) {
             if (!side && node->elem) memset(node->elem, 0, ch->elem_size);
             node->extra = -EPIPE;
             struct g *g = node->wait->g; /* ours until it is made ready: chain it */
@@ -265,6 +280,8 @@ size_t weir_chan_cap(weir_chan *ch) {
 
 int weir_chan_wait_closed(weir_chan *ch) {
     int e;
+    weir_chan_retain(ch); /* between two elements, too */
     while ((e = weir_chan_recv(ch, NULL)) == 0) {}
+    weir_chan_release(ch);
     return e == -EPIPE ? 0 : e;
 }

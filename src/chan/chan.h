@@ -16,11 +16,13 @@ struct weir_chan {
     _Atomic uint32_t refs;
     uint32_t elem_size;
     bool closed;
+    bool orphan;                /* the last handle has gone; whoever is the last to leave a queue frees it */
     size_t cap;
     size_t len;                 /* elements buffered */
     size_t first;               /* index of the oldest */
     struct wr_list receivers;   /* wr_node.link, first come first */
     struct wr_list senders;
+    struct wr_list leaving;     /* waiters that were passed by, since somebody else ended their wait: they have yet to go */
     void (*on_drop)(void *elem);
     uintptr_t made_at;          /* the pc that made it */
     uint32_t magic;
@@ -32,6 +34,13 @@ struct weir_chan {
 /* With the lock held: do it now if it can be done. 0; -EPIPE; -EAGAIN. *woken is who must be made ready after unlocking, or NULL. */
 int wr_chan_send_now(weir_chan *ch, const void *elem, struct g **woken);
 int wr_chan_recv_now(weir_chan *ch, void *elem, struct g **woken);
+
+/*
+ * A waiter that was not woken through this node takes it off its queue, with the lock held, and unlocks. A blocked call keeps
+ * the channel alive without a count: as long as a node is linked the channel is there, and a partner that takes a node off
+ * leaves its waiter no reason to come back.
+ */
+void wr_chan_leave(weir_chan *ch, struct wr_node *node);
 
 #ifdef WEIR_DEBUG
 void wr_chan_check(const weir_chan *ch, const char *call);

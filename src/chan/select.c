@@ -125,35 +125,32 @@ int weir_selectv(weir_arm *arms, size_t count) {
     wr_wait_init(&w, n ? WR_WAIT_SELECT : WR_WAIT_SELECT_NONE, NULL);
     w.object = n ? arms : NULL;
     w.n_objects = n;
+    wr_wait_publish(&w);
     for (uint32_t i = 0; i < n_order; i++) {
         weir_arm *a = &arms[arms[i].order_];
         bool receives = a->kind_ == WEIR_ARM_RECV_;
         *node_in(a) = (struct wr_node){ .wait = &w, .code = (int32_t)arms[i].order_ + 1,
                                         .elem = receives ? a->elem_ : (void *)(uintptr_t)to_send(a) };
         wr_list_append(receives ? &a->chan_->receivers : &a->chan_->senders, &node_in(a)->link);
-        atomic_fetch_add_explicit(&a->chan_->refs, 1, memory_order_relaxed);
     }
     unlock_all(arms, n_order);
     int why = wr_park_until(&w, soonest < 0 ? WR_NEVER : wr_after(arms[soonest].after_));
 
     if (why < 0) { /* cancelled: but an arm that is ready by now is preferred */
         lock_all(arms, n_order);
-        for (uint32_t i = 0; i < n_order; i++)
-            if (wr_list_linked(&node_in(&arms[arms[i].order_])->link)) wr_list_remove(&node_in(&arms[arms[i].order_])->link);
         arm = try_arms(arms, n, &error, &woken);
         unlock_all(arms, n_order);
         if (woken) wr_ready(woken);
     } else {
         arm = why == WR_TIMED ? soonest : why - 1;
         error = why == WR_TIMED ? 0 : node_in(&arms[arm])->extra;
-        for (uint32_t i = 0; i < n_order; i++) {
-            weir_arm *a = &arms[arms[i].order_];
-            wr_lock(&a->chan_->lock, WR_RANK_CHAN);
-            if (wr_list_linked(&node_in(a)->link)) wr_list_remove(&node_in(a)->link);
-            wr_unlock(&a->chan_->lock, WR_RANK_CHAN);
-        }
     }
-    for (uint32_t i = 0; i < n_order; i++) weir_chan_release(arms[arms[i].order_].chan_);
+    for (uint32_t i = 0; i < n_order; i++) { /* the winner's node was taken off by its partner */
+        weir_arm *a = &arms[arms[i].order_];
+        if ((int)arms[i].order_ == why - 1) continue;
+        wr_lock(&a->chan_->lock, WR_RANK_CHAN);
+        wr_chan_leave(a->chan_, node_in(a));
+    }
     return arm >= 0 ? fired(g, arms, arm, error) : why;
 }
 

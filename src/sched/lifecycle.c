@@ -119,6 +119,7 @@ static void abandon(struct g *g, bool held, void *n) {
     ++*(size_t *)n;
     /* Nobody can wake it any more: a partner loses the claim and passes it by. */
     if (held && w && atomic_load(&g->state) == WR_G_WAITING) (void)wr_claim(w, -ECANCELED);
+    if (held) atomic_store(&g->state, WR_G_DEAD); /* it is no goroutine of a later run, and not to be seen there */
 }
 
 /*
@@ -147,7 +148,7 @@ int wr_sched_stop(void) {
         if (!atomic_load(&m->gone)) all_gone = false;
     }
     wr_signal_restore();
-    size_t left = 0;
+    static size_t left; /* of earlier runs too */
     wr_each_goroutine(abandon, &left);
     for (struct m *m = wr_sched.all_ms, *next; m; m = next) {
         next = m->next_m;

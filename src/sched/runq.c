@@ -16,7 +16,7 @@ void wr_global_push(struct g *first, struct g *last, uint32_t n) {
     if (wr_sched.global_tail) wr_sched.global_tail->next = first;
     else wr_sched.global_head = first;
     wr_sched.global_tail = last;
-    atomic_fetch_add_explicit(&wr_sched.global_n, n, memory_order_relaxed);
+    atomic_fetch_add(&wr_sched.global_n, n); /* the publisher's fence, see worker.c */
 }
 
 static struct g *global_take(void) {
@@ -77,7 +77,7 @@ void wr_ring_push(struct p *p, struct g *g) {
 }
 
 void wr_next_push(struct p *p, struct g *g) {
-    struct g *kicked = atomic_exchange_explicit(&p->runnext, g, memory_order_acq_rel);
+    struct g *kicked = atomic_exchange(&p->runnext, g); /* the publisher's fence, see worker.c */
     if (kicked) wr_ring_push(p, kicked);
 }
 
@@ -94,8 +94,7 @@ struct g *wr_ring_pop(struct p *p) {
 
 /* Seen by others than the owner this is only a hint, except after the fence that publishing and going idle share. */
 bool wr_queue_empty(struct p *p) {
-    return atomic_load_explicit(&p->head, memory_order_acquire) == atomic_load_explicit(&p->tail, memory_order_acquire) &&
-           !atomic_load_explicit(&p->runnext, memory_order_acquire);
+    return atomic_load(&p->head) == atomic_load(&p->tail) && !atomic_load(&p->runnext);
 }
 
 /* Half of the victim's ring moves to the thief's, which is empty; the last one taken is returned to be run. */

@@ -90,6 +90,7 @@ struct wr_wait {
     _Atomic int32_t decided;   /* 0: open. > 0: a node's code. < 0: -errno */
     uint8_t reason;            /* enum wr_reason */
     bool cancellable;          /* by the current context, and by healing; wr_wait_init says true */
+    bool published;            /* by wr_wait_publish */
     uint32_t n_objects;        /* 0 or 1; in a select: the number of arms */
     const void *object;        /* the thing waited on; NULL for nil channels and sleep; in a select: the array of weir_arm */
     struct g *g;
@@ -98,6 +99,9 @@ struct wr_wait {
     struct wr_timer timer;     /* armed by wr_park_until */
 };
 void wr_wait_init(struct wr_wait *w, enum wr_reason reason, const void *object);
+/* For a room that knows, before anybody can see the wait, that it will park: says so now with plain stores, where wr_park would need
+ * a compare-and-swap against a waker that came first. */
+static inline void wr_wait_publish(struct wr_wait *w);
 
 /* Settle the wait; false: somebody else did. */
 static inline bool wr_claim(struct wr_wait *w, int32_t code) {
@@ -172,6 +176,12 @@ struct g {
 
 /* Visit the labels, newest first; returns how many. On a held goroutine, or one's own. */
 size_t wr_labels_each(const struct g *g, void (*visit)(const char *key, const char *value, void *arg), void *arg);
+
+static inline void wr_wait_publish(struct wr_wait *w) {
+    w->published = true;
+    atomic_store_explicit(&w->g->wait, w, memory_order_relaxed);
+    atomic_store_explicit(&w->g->state, WR_G_WAITING, memory_order_release);
+}
 
 /* The calling goroutine; a foreign thread gets its own on first use. Call it anew after every park. */
 struct g *wr_self(void);

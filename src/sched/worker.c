@@ -3,10 +3,11 @@
  *
  * Lost wake-ups. Work is published (pushed on a queue) by one side; the other goes idle. Both then look at what the other wrote:
  *
- *   publisher (wr_ready, wr_spawn):   push;                    fence;  idle Ps and no spinner?  -> wake one
- *   worker going idle (give_up_p):    P to the idle list, spinning - 1;  fence;  look at every queue again
+ *   publisher (wr_ready, wr_spawn):   push;                              fence;  idle Ps and no spinner?  -> wake one
+ *   worker going idle (find_runnable): P to the idle list, spinning - 1;  fence;  look at every queue again
  *
- * With both fences (sequentially consistent, in wr_wake_worker and in find_runnable) at least one of the two sees the other: either the publisher
+ * The publisher's fence is the sequentially consistent read-modify-write with which it pushes (runnext is exchanged, global_n is added to), the
+ * worker's is explicit. With both at least one of the two sees the other: either the publisher
  * finds a P idle and nobody spinning, and wakes; or the worker finds the queue non-empty, and takes a P back. Take either fence away and each
  * may read the old value; the goroutine then lies in a queue while a processor sleeps. model/park.pml checks this.
  *
@@ -133,10 +134,8 @@ bool wr_start_m(struct p *p, bool spinning) {
 }
 
 void wr_wake_worker(void) {
-    wr_fence(); /* publish, fence, look: the other side is in find_runnable */
-    if (atomic_load_explicit(&wr_sched.n_idle_ps, memory_order_relaxed) == 0 ||
-        atomic_load_explicit(&wr_sched.spinning, memory_order_relaxed) > 0)
-        return;
+    /* The push before was the fence: publish, fence, look. The other side is in find_runnable. */
+    if (wr_likely(atomic_load(&wr_sched.n_idle_ps) == 0) || atomic_load(&wr_sched.spinning) > 0) return;
     uint32_t none = 0;
     if (!atomic_compare_exchange_strong(&wr_sched.spinning, &none, 1)) return;
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
@@ -452,7 +451,6 @@ static void take(struct m *m, struct g *g) {
         else sched_yield();
     }
     m->g = g;
-    m->blocking = false;
     g->m = m;
     atomic_store_explicit(&g->state, WR_G_RUNNING, memory_order_release);
     struct p *p = atomic_load_explicit(&m->p, memory_order_relaxed);
@@ -617,6 +615,7 @@ void wr_wait_init(struct wr_wait *w, enum wr_reason reason, const void *object) 
     atomic_init(&w->decided, 0);
     w->reason = (uint8_t)reason;
     w->cancellable = true;
+    w->published = false;
     w->n_objects = object ? 1 : 0;
     w->object = object;
     w->g = wr_self();
@@ -673,11 +672,13 @@ int wr_park_until(struct wr_wait *w, weir_time when) {
         if (e) mine = wr_claim(w, e);
     }
     if (!mine) {
-        uint32_t running = WR_G_RUNNING;
-        atomic_store_explicit(&g->wait, w, memory_order_release);
-        /* Fails if a waker came first: it has stored RUNNABLE, and g lies in a queue already. */
-        atomic_compare_exchange_strong_explicit(&g->state, &running, WR_G_WAITING, memory_order_acq_rel,
-                                                memory_order_relaxed);
+        if (!w->published) {
+            uint32_t running = WR_G_RUNNING;
+            atomic_store_explicit(&g->wait, w, memory_order_release);
+            /* Fails if a waker came first: it has stored RUNNABLE, and g lies in a queue already. */
+            atomic_compare_exchange_strong_explicit(&g->state, &running, WR_G_WAITING, memory_order_acq_rel,
+                                                    memory_order_relaxed);
+        }
         wr_dawdle();
         if (g->foreign) {
             sleep_foreign(g);
@@ -686,8 +687,10 @@ int wr_park_until(struct wr_wait *w, weir_time when) {
             wr_schedule_away(g);
             wr_leave(wr_m());
         }
-        atomic_store_explicit(&g->wait, NULL, memory_order_release);
+    } else {
+        atomic_store_explicit(&g->state, WR_G_RUNNING, memory_order_release);
     }
+    atomic_store_explicit(&g->wait, NULL, memory_order_release);
     if (when != WR_NEVER) wr_timer_del(&w->timer);
     if (c) {
         wr_lock(&c->lock, WR_RANK_CANCEL);
@@ -833,10 +836,10 @@ int weir_blocking(int (*fn)(void *), void *arg) {
     wr_leave(m);
     int result = fn(arg);
     int saved_errno = errno;
-    m = wr_m(); /* fn may have parked */
+    m->blocking = false; /* of the thread that it began on: fn may have parked */
+    m = wr_m();
     if (wr_unlikely(atomic_load_explicit(&m->frozen, memory_order_acquire))) wr_freeze(); /* the runtime stopped meanwhile */
     wr_enter(m);
-    m->blocking = false;
     atomic_store_explicit(&g->state, WR_G_RUNNING, memory_order_release);
     if (!regain_p(m)) wr_requeue_away(g);
     wr_leave(wr_m());

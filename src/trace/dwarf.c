@@ -177,6 +177,16 @@ static Dwarf_Word number_of(Dwarf_Die *die, unsigned attribute) {
     return value;
 }
 
+/* A file's name as libdw has it may be relative to where the compiler was run. */
+static const char *file_of(Dwarf_Die *unit, const char *name) {
+    Dwarf_Attribute memory;
+    char path[4096];
+    if (!name) return "?\?";
+    const char *folder = *name == '/' ? NULL : dwarf_formstring(dwarf_attr(unit, DW_AT_comp_dir, &memory));
+    if (folder && snprintf(path, sizeof path, "%s/%s", folder, name) < (int)sizeof path) name = path;
+    return wr_symbol_intern(name);
+}
+
 /* The functions around `address` in a unit, inlined ones first; each is called from the place that the one before it says. */
 static size_t functions_at(Dwarf_Die *unit, Dwarf_Addr address, struct wr_frame *frames, size_t max) {
     Dwarf_Die *innermost, *scopes;
@@ -197,7 +207,8 @@ static size_t functions_at(Dwarf_Die *unit, Dwarf_Addr address, struct wr_frame 
         int tag = dwarf_tag(&scopes[i]);
         if (tag != DW_TAG_inlined_subroutine && tag != DW_TAG_subprogram) continue;
         const char *name = name_of(&scopes[i]);
-        frames[n++] = (struct wr_frame){ .function = name, .named = name != NULL, .file = file, .line = number };
+        frames[n++] = (struct wr_frame){ .function = name ? wr_symbol_intern(name) : NULL, .named = true,
+                                         .file = number > 0 ? file_of(unit, file) : "?\?", .line = number };
         if (tag == DW_TAG_subprogram) break;
         Dwarf_Word index = number_of(&scopes[i], DW_AT_call_file);
         file = files ? dwarf_filesrc(files, index, NULL, NULL) : NULL;
@@ -219,23 +230,21 @@ size_t wr_dwarf_lookup(uintptr_t address, struct wr_frame *frames, size_t max) {
     GElf_Off offset = 0;
     GElf_Sym symbol;
     const char *name = dwfl_module_addrinfo(module, address, &offset, &symbol, NULL, NULL, NULL);
-    if (!name) {
+    bool named = name != NULL;
+    if (!named) {
         const char *slash = path ? strrchr(path, '/') : NULL;
         name = slash ? slash + 1 : path ? path : "unknown";
         offset = address - start;
-        frames[0] = (struct wr_frame){ .function = name, .offset = offset };
-    } else {
-        frames[0] = (struct wr_frame){ .function = name, .named = true, .offset = offset };
     }
-    bool named = frames[0].named;
+    struct wr_frame symbol_only = { .function = wr_symbol_intern(name), .file = "?\?", .named = named, .offset = offset };
     Dwarf_Die *unit = unit_at(module, address, &bias);
     size_t n = unit ? functions_at(unit, address - bias, frames, max) : 0;
     for (size_t i = 0; i < n; i++) {
         frames[i].offset = offset;
-        if (!frames[i].function) frames[i].function = name, frames[i].named = named;
-        if (frames[i].line <= 0) frames[i].file = NULL;
+        if (!frames[i].function) frames[i].function = symbol_only.function, frames[i].named = named;
     }
-    return n ? n : 1;
+    if (n == 0) frames[n++] = symbol_only;
+    return n;
 }
 
 #endif

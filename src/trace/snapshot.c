@@ -153,7 +153,8 @@ void wr_snapshot_shown(const struct wr_snapshot *s, size_t *from, size_t *to) {
         if (!(class & WR_SYMBOL_OWN) && !(s->waiting && call == n && first < LIBC)) break;
     }
     if (call < first) first = call;
-    if (first == n) first = 0; /* nothing but ours */
+    else if (first == n) first = 0; /* nothing but ours */
+    else if (first > 0 && call == n) first--; /* the public call has become a jump: what it jumped to says almost as much */
     while (n > first + 1 && (wr_symbol_class(s->pcs[n - 1]) & WR_SYMBOL_OWN)) n--;
     *from = first;
     *to = n;

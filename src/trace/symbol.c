@@ -43,7 +43,7 @@ static struct {
     struct string *strings[BUCKETS];
 } table = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-static const char *intern(const char *text) {
+const char *wr_symbol_intern(const char *text) {
     uint32_t hash = 2166136261u;
     for (const char *c = text; *c; c++) hash = (hash ^ (unsigned char)*c) * 16777619u;
     struct string **bucket = &table.strings[hash % BUCKETS];
@@ -79,21 +79,21 @@ static const char *base_name(const char *path) {
 /* The dynamic symbols are all that there is. */
 static void lookup_dynamic(uintptr_t address, struct wr_frame *frame) {
     Dl_info info;
-    *frame = (struct wr_frame){ .function = "unknown", .file = "??", .offset = address };
+    *frame = (struct wr_frame){ .function = "unknown", .file = "?\?", .offset = address };
     if (!dladdr((void *)address, &info)) return;
     if (info.dli_sname && info.dli_saddr) {
-        frame->function = info.dli_sname;
+        frame->function = wr_symbol_intern(info.dli_sname);
         frame->offset = address - (uintptr_t)info.dli_saddr;
         frame->named = true;
     } else if (info.dli_fname && *info.dli_fname) {
-        frame->function = base_name(info.dli_fname);
+        frame->function = wr_symbol_intern(base_name(info.dli_fname));
         frame->offset = address - (uintptr_t)info.dli_fbase;
     }
 }
 
 /* glibc ≥ 2.35 finds the object without a lock. */
 void wr_symbol_plain(uintptr_t pc, struct wr_frame *frame) {
-    *frame = (struct wr_frame){ .function = "unknown", .file = "??", .offset = pc - 1 };
+    *frame = (struct wr_frame){ .function = "unknown", .file = "?\?", .offset = pc - 1 };
 #if defined(__GLIBC__) && __GLIBC_PREREQ(2, 35)
     struct dl_find_object object;
     if (_dl_find_object((void *)(pc - 1), &object)) return;
@@ -112,19 +112,17 @@ static size_t lookup(uintptr_t pc, struct wr_frame *frames, size_t max) {
     (void)max;
 #endif
     if (n == 0) lookup_dynamic(address, &frames[n++]);
-    for (size_t i = 0; i < n; i++) {
-        frames[i].function = intern(frames[i].function);
-        frames[i].file = intern(frames[i].file ? frames[i].file : "??");
-    }
     return n;
 }
 
+/* By the file that debug information names; where there is none, by the prefix. weir_main is the user's. */
 static uint8_t class_of(const struct wr_frame *frame) {
     if (!frame->named) return strncmp(frame->function, "libweir.so", 10) ? 0 : WR_SYMBOL_OWN;
-    if (!strncmp(frame->function, "weir_", 5)) return WR_SYMBOL_OWN | WR_SYMBOL_CALL;
-    if (!strncmp(frame->function, "wr_", 3)) return WR_SYMBOL_OWN;
+    bool public = !strncmp(frame->function, "weir_", 5) && strcmp(frame->function, "weir_main");
     size_t root = strlen(table.root);
-    return root && !strncmp(frame->file, table.root, root) ? WR_SYMBOL_OWN : 0;
+    bool own = root && strcmp(frame->file, "?\?") ? !strncmp(frame->file, table.root, root)
+                                                  : public || !strncmp(frame->function, "wr_", 3);
+    return own ? (public ? WR_SYMBOL_OWN | WR_SYMBOL_CALL : WR_SYMBOL_OWN) : 0;
 }
 
 /* The folder above that of this file, by which functions without a prefix are known to be weir's. */
@@ -177,7 +175,7 @@ size_t wr_symbol(uintptr_t pc, struct wr_frame *frames, size_t max) {
     struct place *place = find_place(pc);
     size_t n = 0;
     if (!place)
-        frames[n++] = (struct wr_frame){ .function = "unknown", .file = "??", .offset = pc - 1 };
+        frames[n++] = (struct wr_frame){ .function = "unknown", .file = "?\?", .offset = pc - 1 };
     else
         for (; n < place->n && n < max; n++) frames[n] = place->frames[n];
     pthread_mutex_unlock(&table.lock);

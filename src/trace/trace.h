@@ -60,8 +60,9 @@ int wr_on_large_stack(void (*fn)(void *), void *arg);
 
 /* ---- DWARF and symbol tables (dwarf.c; with libdw only). Called by symbol.c, under its mutex ------- */
 
-/* As wr_symbol, but for an address, not a return address, and strings as libdw has them: to be copied. 0: nothing is known. */
+/* As wr_symbol, but for an address, not a return address. 0: nothing is known. */
 size_t wr_dwarf_lookup(uintptr_t address, struct wr_frame *frames, size_t max);
+const char *wr_symbol_intern(const char *text); /* in symbol.c: a copy that stays */
 void wr_dwarf_close(void);  /* objects were loaded or unloaded: forget what is there */
 void wr_dwarf_forget(void); /* the same without touching it */
 

@@ -211,7 +211,7 @@ static void account(struct storm *s) {
 
 /* The receivers (or the senders) are cancelled in the middle; those that remain are ended afterwards. */
 static void storm(size_t cap, bool cancel_senders, bool cancel_receivers, bool select) {
-    for (int round = 0; round < TEST_SCALE(60); round++) {
+    for (int round = 0; round < TEST_SCALE(150); round++) {
         struct storm s = { .a = weir_make(int_chan, cap), .select = select };
         if (select) s.b = weir_make(int_chan, cap);
         s.senders = weir_ctx_with_cancel(NULL), s.receivers = weir_ctx_with_cancel(NULL);

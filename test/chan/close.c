@@ -159,7 +159,7 @@ static void recv_until_closed(int_chan ch) {
     weir_release(ch);
 }
 static void close_under_way(size_t cap) {
-    for (int round = 0; round < TEST_SCALE(40); round++) {
+    for (int round = 0; round < TEST_SCALE(100); round++) {
         int_chan ch = weir_make(int_chan, cap);
         accepted = arrived = ended = 0;
         for (int i = 0; i < 4; i++) {

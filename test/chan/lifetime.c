@@ -146,6 +146,24 @@ TEST(release_while_a_sender_is_blocked_behind_a_buffer) { released_while_blocked
 TEST(release_while_a_select_is_blocked) { released_while_blocked(select_borrowed, "select", 0); }
 TEST(release_while_a_waiter_for_close_is_blocked) { released_while_blocked(wait_closed_borrowed, "chan receive", 0); }
 
+static void send_and_release_last(int_chan ch) {
+    CHECK_EQ(weir_send(ch, 1), 0);
+    weir_release(ch);
+}
+TEST(a_waiter_for_close_keeps_the_channel_between_two_elements) {
+    for (int i = 0; i < TEST_SCALE(200); i++) {
+        WEIR_AUTO_CANCEL weir_ctx *ctx = weir_ctx_with_cancel(NULL);
+        int_chan ch = weir_make(int_chan, 0);
+        TEST_GO(wait_closed_borrowed, ch, ctx);
+        test_until_n_parked(1, "chan receive");
+        TEST_GO(send_and_release_last, ch);
+        TEST_UNTIL(weir_count() == 2);
+        weir_ctx_cancel(ctx);
+        TEST_UNTIL(weir_count() == 1);
+        CHECK_EQ(result, -ECANCELED);
+    }
+}
+
 /* Sender and receiver meet, and both let go at once: whoever is last frees. */
 static void send_and_let_go(int_chan ch) {
     CHECK_EQ(weir_send(ch, 1), 0);

@@ -71,7 +71,7 @@ static void forward(int_chan in, int_chan out) {
     if (--forwarding == 0) weir_close(out);
 }
 static void doubleselect(int procs) {
-    int n = (int)TEST_SCALE(20000), got = 0;
+    int n = (int)TEST_SCALE(50000), got = 0;
     int_chan c[4], merged = weir_make(int_chan, 0);
     char *seen = calloc((size_t)n, 1);
     weir_procs(procs);

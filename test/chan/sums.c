@@ -26,7 +26,7 @@ static void consume(int_chan ch) {
     weir_release(ch);
 }
 static void sums(size_t cap, int procs) {
-    long each = TEST_SCALE(3000), total = each * PRODUCERS;
+    long each = TEST_SCALE(10000), total = each * PRODUCERS;
     weir_procs(procs);
     seen = calloc((size_t)total, sizeof *seen);
     int_chan ch = weir_make(int_chan, cap);
@@ -80,7 +80,7 @@ static void consume_from_either(void) {
     consuming--;
 }
 static void select_sums(size_t cap, int procs) {
-    long each = TEST_SCALE(3000), total = each * PRODUCERS;
+    long each = TEST_SCALE(10000), total = each * PRODUCERS;
     weir_procs(procs);
     seen = calloc((size_t)total, sizeof *seen);
     two[0] = weir_make(int_chan, cap), two[1] = weir_make(int_chan, cap);

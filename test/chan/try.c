@@ -97,7 +97,7 @@ static void must_be_ready(int_chan ch) {
     weir_release(ch);
 }
 TEST(try_receive_sees_a_channel_that_is_full_until_it_is_closed) {
-    for (int i = 1; i <= TEST_SCALE(5000); i++) {
+    for (int i = 1; i <= TEST_SCALE(20000); i++) {
         int_chan ch = weir_make(int_chan, 1);
         CHECK_EQ(weir_send(ch, 1), 0);
         TEST_GO(must_be_ready, weir_retain(ch));
@@ -116,7 +116,7 @@ static void one_is_ready(int_chan a, int_chan b) {
     weir_release(a), weir_release(b);
 }
 TEST(a_select_with_default_sees_an_element_that_appears_elsewhere_before_it_goes_here) {
-    for (int i = 1; i <= TEST_SCALE(5000); i++) {
+    for (int i = 1; i <= TEST_SCALE(20000); i++) {
         int_chan a = weir_make(int_chan, 1), b = weir_make(int_chan, 1);
         CHECK_EQ(weir_send(a, 1), 0);
         TEST_GO(one_is_ready, weir_retain(a), weir_retain(b));
@@ -128,7 +128,7 @@ TEST(a_select_with_default_sees_an_element_that_appears_elsewhere_before_it_goes
     }
 }
 TEST(a_select_with_default_sees_a_close_that_comes_before_the_element_goes) {
-    for (int i = 1; i <= TEST_SCALE(5000); i++) {
+    for (int i = 1; i <= TEST_SCALE(20000); i++) {
         int_chan a = weir_make(int_chan, 1), b = weir_make(int_chan, 0);
         CHECK_EQ(weir_send(a, 1), 0);
         TEST_GO(one_is_ready, weir_retain(a), weir_retain(b));

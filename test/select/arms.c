@@ -378,8 +378,8 @@ static void exchange(int_chan ch, int me, int n, bool buffered) {
 }
 static void self_select(size_t cap) {
     int_chan ch = weir_make(int_chan, cap);
-    TEST_GO(exchange, ch, 0, (int)TEST_SCALE(5000), cap > 0);
-    TEST_GO(exchange, ch, 1, (int)TEST_SCALE(5000), cap > 0);
+    TEST_GO(exchange, ch, 0, (int)TEST_SCALE(20000), cap > 0);
+    TEST_GO(exchange, ch, 1, (int)TEST_SCALE(20000), cap > 0);
     TEST_UNTIL(weir_count() == 1);
     weir_release(ch);
 }

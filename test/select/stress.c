@@ -56,7 +56,7 @@ static void recv_by_select(int n) {
     running--;
 }
 static void four_channels(int procs) {
-    int n = (int)TEST_SCALE(10000);
+    int n = (int)TEST_SCALE(20000);
     weir_procs(procs);
     c[0] = weir_make(int_chan, 0), c[1] = weir_make(int_chan, 0);
     c[2] = weir_make(int_chan, 2), c[3] = weir_make(int_chan, 3);
@@ -127,7 +127,7 @@ static void try_send_once(int_chan ch, _Atomic int *gate) {
 }
 TEST(a_sleeping_select_takes_one_of_two_that_come_at_once) {
     int_chan a = weir_make(int_chan, 0), b = weir_make(int_chan, 0);
-    for (int i = 0; i < TEST_SCALE(1000); i++) {
+    for (int i = 0; i < TEST_SCALE(5000); i++) {
         _Atomic int gate = 0;
         arm_fired = -1;
         sends_ok = 0;
@@ -182,7 +182,7 @@ static void tangled(int n) {
 TEST(channels_in_several_arms_among_many_selects) {
     c[0] = weir_make(int_chan, 0), c[1] = weir_make(int_chan, 1);
     running = 6;
-    for (int i = 0; i < 6; i++) TEST_GO(tangled, (int)TEST_SCALE(1000));
+    for (int i = 0; i < 6; i++) TEST_GO(tangled, (int)TEST_SCALE(5000));
     TEST_UNTIL(weir_count() == 1);
     CHECK_EQ(running, 0);
     weir_release(c[0]), weir_release(c[1]);

@@ -66,7 +66,7 @@ static void send_many(int_chan ch, int n) {
     weir_release(ch);
 }
 TEST(no_element_is_lost_between_a_send_and_the_time) {
-    int n = (int)TEST_SCALE(3000);
+    int n = (int)TEST_SCALE(500);
     int_chan ch = weir_make(int_chan, 0);
     TEST_GO(send_many, weir_retain(ch), n);
     while (!sends_done) {
