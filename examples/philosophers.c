@@ -1,10 +1,14 @@
 /*
- * philosophers: N philosophers sit around a table with N forks, one between any two; each needs both forks beside it to
- * eat. Nobody may starve, and they must not each take one fork and wait for the other for ever.
+ * philosophers: N philosophers sit around a table with N forks, one between any two; each needs both forks beside it
+ * to eat. They must not each hold one fork and wait for the other for ever, and nobody may starve.
  *
- * A fork is a channel of capacity 1 with one element in it: to take it is to receive, to put it back is to send. There
- * is a chair less than there are philosophers, a semaphore, so somebody always gets both forks. Chairs and forks
- * go to those who wait for them in the order in which they came, so everybody eats about as often.
+ * Here a fork is never put back on the table: who has eaten hands both on to the neighbours. So neighbours take turns,
+ * nobody is ever two meals ahead of one, and however the goroutines are scheduled, all get their share. Nor can they
+ * block one another: draw an arrow for each fork, to the one who is to use it next. The arrows never all go round the
+ * table in one direction: not at first, as every second philosopher has both forks; nor later, as those who have eaten
+ * turn both arrows away from themselves. So there is always somebody to whom both point.
+ *
+ * The price: one who thinks for long delays the neighbours.
  */
 #include <weir.h>
 
@@ -13,30 +17,55 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct table {
-    int philosophers;
-    long meals;             /* to be eaten in all */
-    _Atomic long served;
-    weir_sem chairs;
-    weir_unit_chan *forks;  /* forks[i] is to the left of philosopher i */
-    long *eaten;            /* by each */
+struct philosopher {
+    weir_unit_chan left, right; /* forks handed to this one by the neighbours; each has room for the one fork */
+    long eaten;
 };
 
+struct table {
+    int size;
+    long meals;                 /* to be eaten in all */
+    _Atomic long served;
+    struct philosopher *who;
+};
+
+/* The neighbour on the left has our left fork as its right one. */
+static struct philosopher *left_of(struct table *t, int i) {
+    return &t->who[(i + t->size - 1) % t->size];
+}
+
+static struct philosopher *right_of(struct table *t, int i) {
+    return &t->who[(i + 1) % t->size];
+}
+
 static int dine(struct table *t, int i) {
-    weir_unit_chan left = t->forks[i], right = t->forks[(i + 1) % t->philosophers];
-    int error;
-    while (!(error = weir_sem_acquire(&t->chairs, 1)) && !(error = weir_recv(left, NULL)) &&
-           !(error = weir_recv(right, NULL))) {
-        bool hungry = t->served++ < t->meals;
+    struct philosopher *me = &t->who[i];
+    bool hungry = true;
+    int error = 0;
+    while (hungry && !(error = weir_recv(me->left, NULL)) && !(error = weir_recv(me->right, NULL))) {
+        hungry = t->served++ < t->meals;
         if (hungry) {
-            t->eaten[i]++;
+            me->eaten++;
             error = weir_sleep(20 * WEIR_MICROSECOND);
         }
-        if (!error) error = weir_send(left, weir_unit_value);
-        if (!error) error = weir_send(right, weir_unit_value);
-        weir_sem_release(&t->chairs, 1);
-        if (!hungry || error) break;
-        weir_yield(); /* think */
+        if (!error) error = weir_send(left_of(t, i)->right, weir_unit_value);
+        if (!error) error = weir_send(right_of(t, i)->left, weir_unit_value);
+        if (error) break;
+    }
+    return error;
+}
+
+/* Give both forks to every second one, beginning with the first. */
+static int lay(struct table *t) {
+    int error = 0;
+    for (int i = 0; i < t->size; i++) {
+        t->who[i].left = weir_make(weir_unit_chan, 1);
+        t->who[i].right = weir_make(weir_unit_chan, 1);
+    }
+    for (int i = 0; i < t->size && !error; i++) {
+        /* The fork between i and the next one. */
+        bool first = i % 2 == 0 && i != t->size - 1;
+        error = weir_try_send(first ? t->who[i].right : right_of(t, i)->left, weir_unit_value);
     }
     return error;
 }
@@ -58,11 +87,12 @@ static long number(const char *text, long min, long max) {
 
 static void print(const struct table *t) {
     long fewest = t->meals, most = 0, all = 0;
-    for (int i = 0; i < t->philosophers; i++) {
-        printf("philosopher %d: %ld\n", i + 1, t->eaten[i]);
-        if (t->eaten[i] < fewest) fewest = t->eaten[i];
-        if (t->eaten[i] > most) most = t->eaten[i];
-        all += t->eaten[i];
+    for (int i = 0; i < t->size; i++) {
+        long eaten = t->who[i].eaten;
+        printf("philosopher %d: %ld\n", i + 1, eaten);
+        if (eaten < fewest) fewest = eaten;
+        if (eaten > most) most = eaten;
+        all += eaten;
     }
     printf("%ld meals, fewest %ld, most %ld\n", all, fewest, most);
 }
@@ -76,16 +106,9 @@ int weir_main(int argc, char **argv) {
     if (argc > optind && (n = number(argv[optind], 2, 10000)) < 0) return 2;
     if (argc > optind + 1 && (meals = number(argv[optind + 1], 1, 1000000000)) < 0) return 2;
 
-    struct table t = { .philosophers = (int)n, .meals = meals };
-    t.forks = calloc((size_t)n, sizeof *t.forks);
-    t.eaten = calloc((size_t)n, sizeof *t.eaten);
-    if (!t.forks || !t.eaten) return fputs("philosophers: out of memory\n", stderr), 1;
-    int error = weir_sem_init(&t.chairs, n - 1);
-    for (int i = 0; i < n && !error; i++) {
-        t.forks[i] = weir_make(weir_unit_chan, 1);
-        error = weir_try_send(t.forks[i], weir_unit_value);
-    }
-    int failed = 0;
+    struct table t = { .size = (int)n, .meals = meals, .who = calloc((size_t)n, sizeof *t.who) };
+    if (!t.who) return fputs("philosophers: out of memory\n", stderr), 1;
+    int failed = 0, error = lay(&t);
     weir_scoped(s, &failed) {
         for (int i = 0; i < n && !error; i++) error = weir_scope_go(&s, dine, &t, i);
         if (error) break;
@@ -93,8 +116,10 @@ int weir_main(int argc, char **argv) {
     if (!error) error = failed;
     if (error) fprintf(stderr, "philosophers: %s\n", strerror(-error));
     else print(&t);
-    for (int i = 0; i < n; i++) weir_release(t.forks[i]);
-    free(t.forks);
-    free(t.eaten);
+    for (int i = 0; i < n; i++) {
+        weir_release(t.who[i].left);
+        weir_release(t.who[i].right);
+    }
+    free(t.who);
     return error != 0;
 }

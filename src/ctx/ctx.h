@@ -136,6 +136,7 @@ static inline struct weir_scope_ *wr_scope_of_block(weir_block_ *b) { return wr_
 void wr_scope_retain(struct weir_scope_ *in);
 void wr_scope_release(struct weir_scope_ *in);
 void wr_scope_block_left(weir_block_ *b);        /* the leave of weir_scope_.block: tells that b is one */
+bool wr_scope_has_record(const struct weir_scope_ *in); /* does in->record still look like what it was? */
 
 /* scope_go.c */
 void wr_scope_child_ended(struct g *g, int result); /* g->on_end of every child; g->owner is the scope */

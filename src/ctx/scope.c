@@ -130,6 +130,10 @@ int weir_scope_close(weir_scope *s) {
     return s->in_ ? finish(s, s->in_, true) : s->result_;
 }
 
+/* The record may be in a frame that has gone, and something else in its place. */
+__attribute__((no_sanitize("address", "thread")))
+bool wr_scope_has_record(const struct weir_scope_ *in) { return in->record->in_ == in; }
+
 /* The opener ends, and has not closed the scope. After weir_exit that is in order. A goroutine that simply returned has
  * left the record in a frame that is gone: touch it only if it looks as if it were still there. */
 void wr_scope_block_left(weir_block_ *b) {
@@ -144,7 +148,7 @@ void wr_scope_block_left(weir_block_ *b) {
         }
 #endif
         weir_scope gone;
-        finish(in->record->in_ == in ? in->record : &gone, in, true);
+        finish(wr_scope_has_record(in) ? in->record : &gone, in, true);
     }
     wr_scope_release(in);
 }

@@ -137,7 +137,7 @@ __attribute__((noinline)) void wr_scope_check_frames(struct g *g, const weir_sco
         if (atomic_load_explicit(&in->closed, memory_order_acquire)) continue;
         const char *record = (const char *)in->record;
         bool on_stack = record >= g->stack_lo && record < g->stack_hi;
-        bool gone = on_stack && (record < frame || in->record->in_ != in);
+        bool gone = on_stack && (record < frame || !wr_scope_has_record(in));
         if (!gone && in->record != opening) continue;
         char text[256];
         wr_scope_describe(in, text, sizeof text);

@@ -110,7 +110,6 @@ struct sched {
     struct wr_list foreigns;
     _Atomic weir_time coarse;    /* the time, about 10 ms old at most */
     bool membarrier;
-    _Atomic uint32_t no_signals; /* threads outside ours seen at start */
     struct g *main_g;
     _Atomic uint32_t main_done;  /* futex: the main goroutine has returned */
     int main_result;
@@ -122,7 +121,7 @@ struct sched {
     _Atomic uint32_t quit;        /* SIGQUITs not yet reported */
     _Atomic uint32_t idle_word;   /* futex: changes when the count of goroutines falls to 0 */
     size_t default_stack;
-    int extra_threads;            /* threads that were there before us */
+    int extra_threads;            /* threads of the process besides ours when we started */
 };
 extern struct sched wr_sched;
 
@@ -204,6 +203,7 @@ bool wr_signal_freeze(struct m *m);        /* stop that thread for good, at a pl
 _Noreturn void wr_freeze(void);            /* the calling thread stops for good */
 
 /* lifecycle.c */
+int wr_threads_now(void);                  /* threads of this process */
 extern __thread bool wr_in_run;            /* this thread waits in weir_run: only a signal handler can call weir on it */
 
 /* procs.c */

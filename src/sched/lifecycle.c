@@ -12,7 +12,7 @@ __thread bool wr_in_run __attribute__((tls_model("initial-exec")));
 
 #define MAIN_STACK ((size_t)8 << 20)
 
-static int threads_now(void) {
+int wr_threads_now(void) {
     int n = 0;
     DIR *d = opendir("/proc/self/task");
     if (!d) return 1;
@@ -42,7 +42,6 @@ int wr_sched_start(enum wr_mode mode) {
     if (!atomic_compare_exchange_strong(&wr_sched.running, &off, 2)) return -EBUSY; /* 2: starting */
     if (mode == WR_MODE_MAIN) wr_foreign_drop_self(); /* it will wait, not call */
     wr_sched.mode = mode;
-    wr_sched.extra_threads = threads_now();
     wr_sched.default_stack = stack_from_environment();
     wr_stacks_init();
     atomic_store(&wr_sched.stopping, 0);
@@ -68,6 +67,8 @@ int wr_sched_start(enum wr_mode mode) {
         /* One worker now, so that having no thread at all is an error here and not later. */
         wr_lock(&wr_sched.lock, WR_RANK_SCHED);
         if (!wr_start_m(wr_take_idle_p(), false)) e = -EAGAIN;
+        /* Counted now, since a sanitizer starts a thread of its own with the program's first. */
+        wr_sched.extra_threads = wr_threads_now() - (int)wr_sched.n_ms - 1;
         wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     }
     atomic_store(&wr_sched.running, 1);

@@ -176,16 +176,7 @@ void wr_hand_off(struct p *p) {
 
 /* Threads of this process that are not ours: they may call in any time. Asked only when a deadlock is suspected. */
 static int other_threads(void) {
-    int n = -wr_sched.extra_threads;
-    char name[64];
-    snprintf(name, sizeof name, "/proc/self/status");
-    FILE *f = fopen(name, "re");
-    if (!f) return 0;
-    char line[256];
-    while (fgets(line, sizeof line, f))
-        if (sscanf(line, "Threads: %d", &n) == 1) break;
-    fclose(f);
-    return n - wr_sched.extra_threads - (int)wr_sched.n_ms - (wr_sched.sysmon_made ? 1 : 0);
+    return wr_threads_now() - wr_sched.extra_threads - (int)wr_sched.n_ms - (wr_sched.sysmon_made ? 1 : 0);
 }
 
 /* sched.lock held; a thread has just gone idle. True: nobody can ever wake anybody. */

@@ -142,14 +142,16 @@ static bool let_child_write(struct crash *c) {
     pid_t pid = fork_raw();
     if (pid == 0) child(c);
     if (pid < 0) return false;
-    weir_time start = clock_now();
+    weir_time start = clock_now(), walked = WR_NEVER;
     int status;
     for (;;) {
         pid_t ended = waitpid(pid, &status, WNOHANG | __WALL);
         if (ended == pid) break;
         if (ended < 0 && errno != EINTR) break; /* somebody else has waited for it */
-        weir_duration since = clock_now() - start;
-        if (since > 5 * WEIR_SECOND || (since > WEIR_SECOND && atomic_load(&c->shared->stage) < ALLOCATES)) {
+        weir_time now = clock_now();
+        int stage = atomic_load(&c->shared->stage);
+        if (stage >= WALKED && walked == WR_NEVER) walked = now;
+        if (now - start > 5 * WEIR_SECOND || (stage == WALKED && now - walked > WEIR_SECOND)) {
             kill(pid, SIGKILL);
             waitpid(pid, &status, __WALL);
             break;
@@ -189,7 +191,7 @@ static void sentence_put(struct wr_text *t, const char *name, const siginfo_t *i
         size_t size = 1 << 14, used = (size_t)(full->stack_hi - full->stack_lo);
         while (size < used) size <<= 1;
         wr_text_put(t, "fatal error: stack overflow\nweir: the stack of goroutine %" PRIu64 ", %zu KiB, is full; "
-                    "weir_go_stack(bytes, …) gives one goroutine more, WEIR_STACK=1M all that do not ask\n", full->id, size >> 10);
+                    "weir_go_stack(bytes, fn, ...) gives one goroutine more, WEIR_STACK=1M all that do not ask\n", full->id, size >> 10);
     } else if (sent && info->si_signo != SIGABRT && info->si_signo != SIGTRAP) {
         wr_text_put(t, "fatal error: %s sent by process %d\n", name, (int)info->si_pid);
     } else if (info->si_signo == SIGSEGV || info->si_signo == SIGBUS) {

@@ -162,12 +162,12 @@ static Dwarf_Die *unit_at(Dwfl_Module *module, Dwarf_Addr address, Dwarf_Addr *b
     return NULL;
 }
 
-/* In C++ the mangled name, which the symbol table has too, says more than the plain one. */
+/* Where names are mangled, the mangled one: the plain one does not say of what class. */
 static const char *name_of(Dwarf_Die *die) {
     Dwarf_Attribute memory;
     Dwarf_Attribute *linkage = dwarf_attr_integrate(die, DW_AT_linkage_name, &memory);
     const char *name = linkage ? dwarf_formstring(linkage) : NULL;
-    return name ? name : dwarf_diename(die);
+    return name && name[0] == '_' && (name[1] == 'Z' || name[1] == 'R') ? name : dwarf_diename(die);
 }
 
 static Dwarf_Word number_of(Dwarf_Die *die, unsigned attribute) {

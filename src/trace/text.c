@@ -22,6 +22,7 @@ void wr_text_open(struct wr_text *t, int fd) {
 
 /* 0: the descriptor takes something now. */
 static int wait_writable(const struct wr_text *t) {
+    if (t->fd < 0) return -EBADF; /* poll would wait for ever */
     for (;;) {
         struct pollfd p = { .fd = t->fd, .events = POLLOUT };
         if (t->cancel && atomic_load_explicit(t->cancel, memory_order_acquire)) return -ECANCELED;

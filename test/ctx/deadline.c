@@ -123,7 +123,7 @@ TEST(a_cancel_after_the_deadline_changes_nothing) {
 }
 
 /* Out of the compiler's sight, which takes it for a free. */
-__attribute__((noinline, noclone)) static void last_release(weir_ctx *ctx) {
+__attribute__((noinline)) static void last_release(weir_ctx *ctx) {
     __asm__ volatile("" : "+r"(ctx));
     weir_ctx_release(ctx);
 }

@@ -148,7 +148,8 @@ device_full() {
 # A few thousand files, more lines than a pipe holds; then one that takes minutes to read.
 endless_tree() {
     [ -d "$tmp/endless" ] || {
-        mkdir "$tmp/endless" && (cd "$tmp/endless" && seq 3000 | xargs touch && truncate -s 400G z) && mkfifo "$tmp/pipe"
+        mkdir "$tmp/endless" && mkfifo "$tmp/pipe" &&
+            (cd "$tmp/endless" && seq 3000 | xargs touch && truncate -s 400G z)
     }
 }
 

@@ -46,16 +46,18 @@ pingpong_counts_round_trips() {
     run 0 pingpong 20000 && prints '20000 round trips in [0-9.]* s: [0-9]* a second'
 }
 
-# Every meal is eaten, by everybody at least half as often as if all were equal.
+# Every meal is eaten, and neighbours, the last and the first included, never differ by more than one.
 philosophers_share() {
     run 0 philosophers "$1" "$2" && cat "$tmp/out" && awk -v n="$1" -v meals="$2" '
-        /^philosopher/ { philosophers++; eaten += $3; if ($3 < meals / n / 2) hungry++ }
+        function apart(a, b) { return a - b > 1 || b - a > 1 }
+        /^philosopher/ { if (++philosophers == 1) first = $3; else if (apart($3, last)) unfair++; eaten += last = $3 }
         /^[0-9]+ meals/ { total = $1 }
-        END { exit !(philosophers == n && eaten == meals && total == meals && !hungry) }' "$tmp/out"
+        END { exit !(philosophers == n && eaten == meals && total == meals && !unfair && !apart(first, last)) }' \
+        "$tmp/out"
 }
 
-# received TOPICS SUBSCRIBERS MESSAGES QUEUE: what prompt subscribers got and missed is all there was; stalled ones have
-# the newest messages, as many as their queues hold.
+# broker_accounts_for_every_message TOPICS SUBSCRIBERS MESSAGES QUEUE: what prompt subscribers got and missed is all
+# there was; stalled ones have the newest messages, as many as their queues hold.
 broker_accounts_for_every_message() {
     run 0 broker -t "$1" -s "$2" -p 2 -m $(($3 / 2)) -q "$4" && cat "$tmp/out" &&
         awk -v all=$(($1 * $2 * $3)) -v kept=$(($1 * $2 * ($3 < $4 ? $3 : $4))) -v came=$(($1 * $2)) '

@@ -13,7 +13,8 @@ export LC_ALL
 folders=1000 # of a thousand files each
 [ "${WEIR_LONG_SECONDS:-600}" -ge 100 ] || folders=100
 
-# tree NAME FOLDERS, a tenth of them in each of ten. A million inodes take a GB on a tmpfs, 4 GB with a block for each.
+# tree NAME FOLDERS: a tenth of them in each of ten. A folder has ten files, under a hundred names each: to digest that
+# makes no difference, but a million inodes would take minutes to make and to remove.
 tree() {
     python3 - "$tmp/$1" "$2" <<'PYTHON'
 import os, sys
@@ -22,10 +23,12 @@ for i in range(folders):
     folder = f'{root}/{i % 10}/folder-{i}'
     os.makedirs(folder)
     at = os.open(folder, os.O_DIRECTORY)
-    for j in range(1000):
-        fd = os.open(f'{j}', os.O_WRONLY | os.O_CREAT, dir_fd=at)
+    for j in range(10):
+        fd = os.open(str(j), os.O_WRONLY | os.O_CREAT, dir_fd=at)
         os.write(fd, b'%d/%d\n' % (i, j))
         os.close(fd)
+    for j in range(10, 1000):
+        os.link(str(j % 10), str(j), src_dir_fd=at, dst_dir_fd=at)
     os.close(at)
 PYTHON
 }

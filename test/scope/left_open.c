@@ -18,14 +18,21 @@ __attribute__((noinline)) static void leave_open(void) {
     test_until_n_parked(1, "sleep");
 }
 
-/* Frames in which the calls are deeper than the one that has gone, and one that lies over it. */
+__attribute__((noinline, unused)) static void leave_open_deep(void) {
+    char space[4096];
+    __asm__ volatile("" : : "r"(space) : "memory");
+    leave_open();
+    __asm__ volatile("" : : "r"(space) : "memory");
+}
+
 __attribute__((noinline)) static void open_in_same_place(void) {
     weir_scope s;
     CHECK_EQ(weir_scope_open(&s, NULL), 0);
     CHECK_EQ(weir_scope_close(&s), 0);
 }
+/* A frame that lies over the one that has gone. */
 __attribute__((noinline)) static void open_below(void) {
-    char space[4096];
+    char space[8192];
     memset(space, 0xee, sizeof space);
     __asm__ volatile("" : : "r"(space) : "memory");
     open_in_same_place();
@@ -33,21 +40,27 @@ __attribute__((noinline)) static void open_below(void) {
 }
 
 #ifdef WEIR_DEBUG
-EXIT_TEST(a_scope_left_open_is_caught_by_the_next_open, 2, "was not closed, and") {
-    leave_open();
+EXIT_TEST(a_scope_left_open_is_caught_by_the_next_open, 2, "was not closed, and the function that opened it has returned") {
+    leave_open_deep();
     open_in_same_place();
 }
 EXIT_TEST(a_scope_left_open_is_caught_when_its_frame_has_been_built_over, 2, "was not closed, and the function that opened it has returned") {
-    leave_open();
+    leave_open_deep();
     open_below();
 }
 EXIT_TEST(a_scope_left_open_is_caught_by_a_block, 2, "was not closed, and the function that opened it has returned") {
-    leave_open();
+    leave_open_deep();
     weir_timeout(WEIR_SECOND) weir_yield();
 }
+EXIT_TEST(a_scope_left_open_is_caught_by_a_wait, 2, "was not closed, and the function that opened it has returned") {
+    weir_scope s;
+    CHECK_EQ(weir_scope_open(&s, NULL), 0);
+    leave_open_deep();
+    weir_scope_wait(&s);
+}
 EXIT_TEST(the_message_names_the_place, 2, "fatal error: scope opened at ") {
-    leave_open();
-    open_below();
+    leave_open_deep();
+    open_in_same_place();
 }
 EXIT_TEST(a_scope_opened_twice_is_caught, 2, "was not closed, and is opened again") {
     weir_scope s;
