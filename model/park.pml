@@ -6,24 +6,26 @@
  *   owner     a thread that runs a goroutine on a P of its own, makes PUSHES goroutines ready there (wr_ready: the new one into
  *             runnext, the one that was in it into the ring), and then computes for good: it never comes back for them
  *   foreign   a thread without a P: puts one goroutine into the global queue
- *   worker    everybody else. The first NP - 1 start with a P each and look for work; the others sleep, as threads do that were
+ *   worker    everybody else. The first two start with a P each and look for work; the others sleep, as threads do that were
  *             made while somebody blocked. A goroutine that is found ends at once, or computes for good and keeps the P
  *
  * Variables
  *   next, ring, global       runnext and ring of the owner's P, the global queue: how many goroutines are in it. All other Ps'
- *                            queues are empty in this model, so that they are not there
- *   idle_ps, n_idle          wr_sched.idle_ps, how long the list is, and wr_sched.n_idle_ps, what others see of that. Which Ps are in
- *                            it does not matter, as their queues are empty
- *   spinning                 wr_sched.spinning
- *   m_idle[], wake[]         wr_sched.idle_ms, m->wake; m_spins[] is m->spinning
- *   lock                     sched.lock. A region under it in which at most one thing is changed that others read without it is one step
+ *                            queues are empty in this model, so they are not there
+ *   idle_ps, n_idle          how long the list wr_sched.idle_ps is, and wr_sched.n_idle_ps, what others see of that
+ *   spinning, spins          wr_sched.spinning, m->spinning
+ *   m_idle[], wake[]         wr_sched.idle_ms, m->wake
+ *   lock                     sched.lock. A region under it in which only one thing is changed that others read without it is one step
  *
  * Memory. spin's is sequentially consistent, the machines' is not: a store may become visible only after later loads of the same
  * thread were done. Where that matters the stores go to a buffer of the thread's own (late_…) and leave it in their order,
  * sooner or later; a fence, a compare-and-swap and taking a lock wait until it is empty. The relaxed read-modify-writes of n_idle_ps
  * count as such stores: on aarch64 later loads may pass them.
  *
- * Checked: when nothing moves any more, no goroutine lies in a queue while a P is idle; and the counts are right: Ps, spinners.
+ * What a thread that looks for work would find is left open (it may have looked too early), and so is whether it spins; what it sees when it
+ * looks again, after it has given its P up, is not.
+ *
+ * Checked: when nothing moves any more, no goroutine lies in a queue while a P is idle; and the counts are right.
  *
  * Left out: timers (model/timer.pml), threads tied to a goroutine, sysmon (model/retake.pml), a change of the number of Ps, threads that
  * cannot be made, and goroutines that a batch moves from one queue to another.
@@ -34,26 +36,33 @@
  *         BREAK_LOOK_AGAIN      it does not look again
  *         BREAK_LAST_SPINNER    the last spinner that finds work does not wake another
  */
-#define NP 3
-#define NM 5 /* as many workers as can be awake at once; asserted */
+#define NM 4 /* workers. One more than can be awake at once is waited for, as if sched.lock took so long */
+#define SOMEBODY_SLEEPS (m_idle[0] || m_idle[1] || m_idle[2] || m_idle[3])
+#ifndef PUSHES
 #define PUSHES 2
+#endif
 
 bool lock, next;
 byte ring, global, idle_ps, n_idle, spinning;
-bool m_idle[NM], m_spins[NM], wake[NM];
+bool m_idle[NM], wake[NM];
 
 /* ---- The thread's store buffer: what is in it, oldest first -------------------------------------- */
 
 #define EMPTY (!late_ring && !late_idle && !late_spinning)
 inline drain_one() {
     if
-    :: late_ring -> d_step { ring++; late_ring = false }
-    :: late_idle -> d_step { n_idle++; lock = false; late_idle = false }
-    :: !late_idle && late_spinning -> d_step { spinning--; late_spinning = false }
+    :: late_ring -> atomic { ring++; late_ring = false }
+    :: late_idle -> atomic { n_idle++; lock = false; late_idle = false }
+    :: !late_idle && late_spinning -> atomic { spinning--; late_spinning = false }
     fi
 }
-inline drain_perhaps() { do :: !EMPTY -> drain_one() :: break od; skip }
-inline fence() { do :: !EMPTY -> drain_one() :: EMPTY -> break od; skip }
+inline drain_perhaps() {
+    if
+    :: EMPTY
+    :: !EMPTY -> do :: !EMPTY -> drain_one() :: break od
+    fi
+}
+inline fence() { do :: !EMPTY -> drain_one() :: EMPTY -> break od }
 
 /* ---- wr_wake_worker, wr_start_m ------------------------------------------------------------------ */
 
@@ -63,27 +72,24 @@ inline wake_worker() {
     :: n_idle > 0 ->
         drain_perhaps();
         if
-        :: spinning == 0 ->
-            fence();
-            if
-            :: atomic { spinning == 0 -> spinning = 1 };
-                atomic {
-                    !lock;
-                    if
-                    :: idle_ps > 0 ->
-                        idle_ps--; n_idle--;
-                        m = 0;
-                        do
-                        :: m < NM && !m_idle[m] -> m++
-                        :: else -> break
-                        od;
-                        assert(m < NM);
-                        m_idle[m] = false; m_spins[m] = true; wake[m] = true; m = 0
-                    :: else -> spinning--
-                    fi
-                }
-            :: spinning > 0
-            fi
+        :: spinning == 0 && !EMPTY -> fence()
+        :: spinning > 0 || EMPTY
+        fi;
+        if
+        :: atomic { spinning == 0 -> spinning = 1 };
+            atomic {
+                !lock && (idle_ps == 0 || SOMEBODY_SLEEPS);
+                if
+                :: idle_ps > 0 ->
+                    idle_ps--; n_idle--;
+                    do
+                    :: !m_idle[m] -> m++
+                    :: m_idle[m] -> break
+                    od;
+                    m_idle[m] = false; wake[m] = true; m = 0
+                :: else -> spinning--
+                fi
+            }
         :: spinning > 0
         fi
     :: n_idle == 0
@@ -94,22 +100,17 @@ inline wake_worker() {
 
 active proctype owner() {
     byte m, pushed;
-    bool kicked, late_ring, late_idle, late_spinning;
+    bool late_ring, late_idle, late_spinning;
     do
     :: pushed < PUSHES ->
 #ifdef BREAK_PUBLISH_FENCE
         fence();
         late_ring = true;
 #else
-        d_step { kicked = next; next = true };
-        if
-        :: kicked ->
-            d_step { kicked = false; late_ring = true };
+        atomic { late_ring = next; next = true };
 #ifndef BREAK_KICK_FENCE
-            fence()
+        fence();
 #endif
-        :: !kicked
-        fi;
 #endif
         wake_worker();
         pushed++
@@ -118,65 +119,48 @@ active proctype owner() {
     fence()
 }
 
+#ifdef FOREIGN
 active proctype foreign() {
     byte m;
     bool late_ring, late_idle, late_spinning;
     atomic { !lock -> global++ };
     wake_worker()
 }
+#endif
 
 /* ---- Workers ------------------------------------------------------------------------------------- */
 
-inline take_p() { atomic { !lock -> if :: idle_ps > 0 -> idle_ps--; n_idle--; has_p = true :: else fi } }
-
-proctype worker(byte me; bool has_p) {
+proctype worker(byte me) {
     byte m;
-    bool found, last, late_ring, late_idle, late_spinning;
+    bool spins, found, last, late_ring, late_idle, late_spinning;
 
     if
-    :: !has_p -> goto asleep
-    :: has_p
+    :: m_idle[me] -> goto asleep
+    :: else
     fi;
 
 find:
-    if
-    :: !has_p ->
-        take_p();
+    atomic {
         if
-        :: !has_p -> assert(!m_spins[me]); goto idle
-        :: has_p
+        :: !spins -> spins = true; spinning++
+        :: !spins && n_idle > 0 /* not if it is the only one that has a P */
+        :: spins
         fi
-    :: has_p
-    fi;
-    if
-    :: global > 0 ->
-        atomic { !lock -> if :: global > 0 -> global--; found = true :: else fi }
-    :: global == 0
-    fi;
-    if
-    :: !found && !m_spins[me] ->
-        last = (2 * spinning < NP - n_idle);
+    };
+    atomic {
         if
-        :: last -> atomic { last = false; m_spins[me] = true; spinning++ }
-        :: !last
+        :: !lock && global > 0 -> global--; found = true
+        :: spins && ring > 0 -> ring--; found = true
+        :: spins && next -> next = false; found = true
+        :: true
         fi
-    :: else
-    fi;
-    if
-    :: !found && m_spins[me] ->
-        atomic { if :: ring > 0 -> ring--; found = true :: else fi };
-        if
-        :: !found -> atomic { if :: next -> next = false; found = true :: else fi }
-        :: found
-        fi
-    :: else
-    fi;
+    };
     if
     :: found ->
         found = false;
         if
-        :: m_spins[me] ->
-            atomic { m_spins[me] = false; last = (spinning == 1); spinning-- };
+        :: spins ->
+            atomic { spins = false; last = (spinning == 1); spinning-- };
 #ifndef BREAK_LAST_SPINNER
             if
             :: last -> last = false; wake_worker()
@@ -185,7 +169,7 @@ find:
 #else
             last = false
 #endif
-        :: !m_spins[me]
+        :: !spins
         fi;
         if
         :: goto find /* it has ended */
@@ -194,43 +178,45 @@ find:
     :: !found
     fi;
 
-    /* Nothing: give the P up, then look again. */
+    /* Nothing: give the P up (and unlock, in late_idle), then look again. */
     atomic {
         !lock;
         if
         :: global > 0 -> goto find
-        :: else -> lock = true; idle_ps++; has_p = false; late_idle = true /* and the unlock after it */
+        :: else -> lock = true; idle_ps++; late_idle = true; late_spinning = spins; spins = false
         fi
     };
-    if
-    :: m_spins[me] -> atomic { m_spins[me] = false; late_spinning = true }
-    :: !m_spins[me]
-    fi;
 #ifndef BREAK_IDLE_FENCE
     fence();
 #endif
 #ifndef BREAK_LOOK_AGAIN
     drain_perhaps();
-    found = (ring > 0);
     if
-    :: !found -> drain_perhaps(); found = next
-    :: found
+    :: ring > 0 -> goto seen
+    :: ring == 0
     fi;
+    drain_perhaps();
     if
-    :: !found -> drain_perhaps(); found = (global > 0)
-    :: found
+    :: next -> goto seen
+    :: !next
     fi;
+    drain_perhaps();
     if
-    :: found ->
-        found = false;
-        fence();
-        take_p();
+    :: global > 0 -> goto seen
+    :: global == 0
+    fi;
+    goto idle;
+seen:
+    fence();
+    atomic {
+        !lock;
         if
-        :: has_p -> atomic { m_spins[me] = true; spinning++ }; goto find
-        :: !has_p
+        :: idle_ps > 0 -> idle_ps--; n_idle--
+        :: else -> goto idle
         fi
-    :: !found
-    fi;
+    };
+    atomic { spins = true; spinning++ };
+    goto find;
 #endif
 
 idle:
@@ -238,13 +224,13 @@ idle:
     atomic {
         !lock;
         if
-        :: global > 0 && idle_ps > 0 -> goto find
+        :: global > 0 && idle_ps > 0 -> idle_ps--; n_idle--; goto find
         :: else -> m_idle[me] = true
         fi
     };
 asleep:
 end_asleep:
-    atomic { wake[me] -> wake[me] = false; has_p = true };
+    atomic { wake[me] -> wake[me] = false; spins = true };
     goto find;
 
 computes:
@@ -255,7 +241,7 @@ init {
     byte i;
     atomic {
         do
-        :: i < NM -> m_idle[i] = (i >= NP - 1); run worker(i, i < NP - 1); i++
+        :: i < NM -> m_idle[i] = (i > 1); run worker(i); i++
         :: else -> break
         od
     }

@@ -10,7 +10,9 @@
 #define WEIR_END_
 #endif
 
+#ifndef WEIR_API_
 #define WEIR_API_ __attribute__((visibility("default")))
+#endif
 #define WEIR_MUST_USE_ __attribute__((warn_unused_result))
 #define WEIR_NORETURN_ __attribute__((noreturn))
 /* Lets `-fanalyzer` see a lost constructor result; clang 14 knows no arguments to malloc. */

@@ -51,6 +51,8 @@ WEIR_API_ int weir_go_launch_(void (*fn)(void), const weir_site_ *site, size_t s
  * The goroutine is detached: it runs under the background context, and so can leak; for one that
  * cannot, see scope.h. A handle passed along is not retained for you: pass weir_retain(ch), let the
  * goroutine release it, and release it yourself if weir_go fails.
+ * fn may be declared _Noreturn. With clang in C, not by __attribute__((noreturn)): clang makes that a part
+ * of fn's type and drops what follows the macro; wrap such a function in one without it.
  * 0; -ENOMEM: no memory for a stack; -EAGAIN: no thread could be made to run it; -EPERM: the runtime is not
  * running. Does not block.
  */

@@ -5,6 +5,10 @@
 #ifndef WR_BASE_H
 #define WR_BASE_H
 
+/* Public functions lie together, so that a signal handler can tell whether it has interrupted one: sched/signal.c. */
+#ifndef WEIR_API_
+#define WEIR_API_ __attribute__((visibility("default"), noinline, section("weir_api")))
+#endif
 #include "weir.h"
 #undef errno /* inside weir errno is plain: no function here keeps its address over a park */
 #define errno (*wr_errno())

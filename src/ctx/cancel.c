@@ -2,7 +2,7 @@
  * How a context ends: by cancel, by its deadline, with its parent. One procedure for all three, wr_ctx_end.
  *
  * The order for one context: err and cause under its lock (from here on nothing can be linked to it); its timer
- * disarmed; those asleep under it woken; the done channel closed; the watches told; the children taken over
+ * disarmed; the done channel closed; those asleep under it woken; the watches told; the children taken over
  * into the list of what is to be ended. That list is threaded through the contexts themselves (`next`, which belongs
  * to him who unlinked the context from its parent), so neither depth nor breadth costs stack or memory, and each context
  * costs a constant. No lock is held over more than a few list operations, and no two at once.

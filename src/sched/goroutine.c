@@ -152,7 +152,8 @@ static uint64_t new_id(void) { return atomic_fetch_add_explicit(&wr_sched.next_i
 /* Everything but state and on_cpu, which others may look at. */
 void wr_g_init(struct g *g) {
     g->next = NULL;
-    g->m = NULL, g->locked_m = NULL;
+    __atomic_store_n(&g->m, NULL, __ATOMIC_RELAXED);
+    g->locked_m = NULL;
     g->lock_depth = 0, g->saved_errno = 0;
     atomic_store_explicit(&g->wait, NULL, memory_order_relaxed);
     g->creator = 0;
@@ -234,12 +235,17 @@ void wr_goroutine_begin(void *previous) {
     wr_leave(wr_m());
 }
 
+/* Among the public functions since it takes locks, without one of them below it: see in_weir in signal.c. */
+__attribute__((noinline, section("weir_api"))) static void finish(struct g *g, int result) {
+    if (g->on_end) g->on_end(g, result);
+    wr_g_drop(wr_self());
+}
+
 static _Noreturn void end(intptr_t result) {
     undo_blocks();
     struct g *g = wr_self();
-    if (g->on_end) g->on_end(g, g->returns_int ? (int)result : 0);
+    finish(g, g->returns_int ? (int)result : 0);
     g = wr_self();
-    wr_g_drop(g);
     if (g->locked_m) {
         g->locked_m->locked_g = NULL;
         g->locked_m = NULL, g->lock_depth = 0;

@@ -37,9 +37,15 @@ static size_t stack_from_environment(void) {
     return size;
 }
 
+/* Threads that the program is born with: one, and those of an emulator. What it has started since may call in any time. */
+static int threads_at_birth;
+__attribute__((constructor)) static void count_threads_at_birth(void) { threads_at_birth = wr_threads_now(); }
+static int left_threads; /* of ours, which wr_sched_stop could not end */
+
 int wr_sched_start(enum wr_mode mode) {
     uint32_t off = 0;
     if (!atomic_compare_exchange_strong(&wr_sched.running, &off, 2)) return -EBUSY; /* 2: starting */
+    int others = wr_threads_now() - threads_at_birth - left_threads;
     if (mode == WR_MODE_MAIN) wr_foreign_drop_self(); /* it will wait, not call */
     wr_sched.mode = mode;
     wr_sched.default_stack = stack_from_environment();
@@ -68,7 +74,7 @@ int wr_sched_start(enum wr_mode mode) {
         wr_lock(&wr_sched.lock, WR_RANK_SCHED);
         if (!wr_start_m(wr_take_idle_p(), false)) e = -EAGAIN;
         /* Counted now, since a sanitizer starts a thread of its own with the program's first. */
-        wr_sched.extra_threads = wr_threads_now() - (int)wr_sched.n_ms - 1;
+        wr_sched.extra_threads = wr_threads_now() - (int)wr_sched.n_ms - 1 - (others > 0 ? others : 0);
         wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     }
     atomic_store(&wr_sched.running, 1);
@@ -125,11 +131,14 @@ static void abandon(struct g *g, bool held, void *n) {
 
 /*
  * Workers end when they come to the scheduler. A thread that does not, since its goroutine computes, is stopped by a signal
- * where it stands, but not inside the C library, whose locks the rest of the program needs. What is in weir_blocking stops
+ * where it stands, but neither inside the C library, whose locks the rest of the program needs, nor inside weir, whose locks it
+ * needs as well: so a callback of weir_once_do that never ends does not stop either. What is in weir_blocking stops
  * when it comes back. Stacks of goroutines that have not ended stay mapped: others may hold pointers into them.
  */
 int wr_sched_stop(void) {
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED); /* who made a thread before is done with it, and nobody does after */
     atomic_store(&wr_sched.stopping, 1);
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     wr_sysmon_stop();
     bool all_gone = true;
     weir_time patience = wr_now() + 20 * WEIR_MILLISECOND, end = patience + 200 * WEIR_MILLISECOND;
@@ -146,7 +155,13 @@ int wr_sched_stop(void) {
             if (now < patience) wr_futex_wait(&m->gone, 0, now + WEIR_MILLISECOND);
             else wr_signal_freeze(m);
         }
-        if (!atomic_load(&m->gone)) all_gone = false;
+        if (!atomic_load(&m->gone)) { /* if it is not frozen yet, then when it comes to the scheduler */
+            uint32_t running = 0;
+            atomic_compare_exchange_strong(&m->frozen, &running, 1);
+            atomic_store(&m->p, NULL);
+            all_gone = false;
+            left_threads++;
+        }
     }
     wr_signal_restore();
     static size_t left; /* of earlier runs too */

@@ -17,6 +17,7 @@ static struct {
     pthread_mutex_t one;       /* one question at a time */
     _Atomic uint32_t state;    /* futex: IDLE -> ASKED -> ANSWERING -> ANSWERED -> IDLE */
     struct g *g;
+    struct m *m;               /* its thread when it was asked; NULL: a foreign one */
     size_t n;
     uintptr_t pcs[128];
 } ask = { .one = PTHREAD_MUTEX_INITIALIZER };
@@ -60,19 +61,42 @@ _Noreturn void wr_freeze(void) {
     for (;;) pause();
 }
 
+/* ThreadSanitizer calls handlers late, with the context of the time when the signal came; the frames of then are gone. */
+static size_t stack_of(const void *context, uintptr_t *pcs, size_t max) {
+#ifdef WR_TSAN
+    (void)context;
+    return wr_unwind_here(pcs, max, 0);
+#else
+    return wr_unwind_signal(context, pcs, max);
+#endif
+}
+
+/* The linker's names for where the public functions lie. */
+extern const char __start_weir_api[], __stop_weir_api[];
+
+/* Inside a function of weir's that user code has called? It may hold a short lock, of a channel for one, which others need yet. */
+static bool in_weir(const void *context) {
+    uintptr_t pcs[16];
+    size_t n = stack_of(context, pcs, sizeof pcs / sizeof pcs[0]);
+    for (size_t i = 0; i < n; i++)
+        if (pcs[i] >= (uintptr_t)__start_weir_api && pcs[i] <= (uintptr_t)__stop_weir_api) return true;
+    return false;
+}
+
 static void on_signal(int signo, siginfo_t *info, void *context) {
     (void)signo, (void)info;
     int saved_errno = errno;
     struct m *m = wr_m();
-    if (m && atomic_load(&m->frozen) == 1 && !atomic_load(&m->busy) && !in_libc(context)) {
+    if (m && atomic_load(&m->frozen) == 1 && !atomic_load(&m->busy) && !in_libc(context) && !in_weir(context)) {
         atomic_store(&m->frozen, 2);
         wr_futex_wake(&m->frozen, 1);
         wr_freeze();
     }
     uint32_t asked = ASKED;
-    if (atomic_load(&ask.state) == ASKED && wr_self_or_null() == ask.g &&
+    if (atomic_load(&ask.state) == ASKED && (wr_self_or_null() == ask.g || (m && m == ask.m)) &&
         atomic_compare_exchange_strong(&ask.state, &asked, ANSWERING)) {
-        ask.n = wr_unwind_signal(context, ask.pcs, sizeof ask.pcs / sizeof ask.pcs[0]);
+        /* Asked anew only now: until the answer the question stays. A goroutine that has moved on is none here. */
+        ask.n = wr_self_or_null() == ask.g ? stack_of(context, ask.pcs, sizeof ask.pcs / sizeof ask.pcs[0]) : 0;
         atomic_store(&ask.state, ANSWERED);
         wr_futex_wake(&ask.state, 1);
     }
@@ -83,9 +107,9 @@ size_t wr_running_stack(struct g *g, uintptr_t *pcs, size_t max) {
     if (!ours) return 0;
     size_t n = 0;
     pthread_mutex_lock(&ask.one);
-    ask.g = g;
+    struct m *m = g->foreign ? NULL : __atomic_load_n(&g->m, __ATOMIC_RELAXED);
+    ask.g = g, ask.m = m;
     atomic_store(&ask.state, ASKED);
-    struct m *m = g->foreign ? NULL : g->m;
     if (g->foreign ? pthread_kill(g->thread, SIGURG) == 0 : m && pthread_kill(m->thread, SIGURG) == 0) {
         weir_time until = wr_now() + 100 * WEIR_MILLISECOND;
         for (uint32_t state; (state = atomic_load(&ask.state)) != ANSWERED;) {

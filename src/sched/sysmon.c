@@ -15,6 +15,7 @@ void (*wr_hook_quit)(void);
 
 #define PERIOD (4 * WEIR_MILLISECOND)
 #define STUCK (8 * WEIR_MILLISECOND) /* with PERIOD and a thread's start this stays below 20 ms */
+#define SOON (100 * WEIR_MICROSECOND)
 #define TRIM_EVERY (30 * WEIR_SECOND)
 
 static void fence_all_threads(void) {
@@ -22,18 +23,21 @@ static void fence_all_threads(void) {
     else wr_fence();
 }
 
-/* sched.lock held. The other side, and why this is safe: sched/inner.h. */
-static void retake(struct m *m, struct p *p) {
+/* sched.lock held. The other side, and why this is safe: sched/inner.h. False: the thread is inside the runtime, and keeps its P. */
+static bool retake(struct m *m, struct p *p) {
     atomic_store(&m->p, NULL);
     fence_all_threads();
     if (atomic_load(&m->busy)) {
         atomic_store(&m->p, p);
-        return;
+        return false;
     }
     wr_hand_off(p);
+    return true;
 }
 
-static void retake_stuck(weir_time now) {
+/* True: one is stuck that was inside the runtime just now, as one that calls weir all the time often is. Look again soon. */
+static bool retake_stuck(weir_time now) {
+    bool again = false;
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
     for (struct m *m = wr_sched.all_ms; m; m = m->next_m) {
         struct p *p = atomic_load_explicit(&m->p, memory_order_acquire);
@@ -48,11 +52,11 @@ static void retake_stuck(weir_time now) {
         if (wr_queue_empty(p) && !atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) &&
             atomic_load_explicit(&p->timers.first, memory_order_relaxed) > now)
             continue;
-        if (atomic_load_explicit(&m->busy, memory_order_relaxed)) continue;
-        p->seen_since = now;
-        retake(m, p);
+        if (!atomic_load_explicit(&m->busy, memory_order_relaxed) && retake(m, p)) p->seen_since = now;
+        else again = true;
     }
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+    return again;
 }
 
 static void *sysmon_main(void *arg) {
@@ -72,7 +76,7 @@ static void *sysmon_main(void *arg) {
             wr_timers_run_all(now);
             wr_outside_end();
         }
-        retake_stuck(now);
+        weir_duration pause = retake_stuck(now) ? SOON : PERIOD;
         if (now - last_trim >= TRIM_EVERY) {
             wr_stacks_trim();
             last_trim = now;
@@ -83,7 +87,7 @@ static void *sysmon_main(void *arg) {
         /* Under the lock that every thread takes when it starts to run, and then reads this. */
         if (rest) atomic_store(&wr_sched.sysmon_idle, 1);
         wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
-        wr_futex_wait(&wr_sched.sysmon_wake, seen, rest ? WR_NEVER : now + PERIOD);
+        wr_futex_wait(&wr_sched.sysmon_wake, seen, rest ? WR_NEVER : now + pause);
         if (rest) {
             atomic_store(&wr_sched.sysmon_idle, 0);
             last_busy = wr_now();

@@ -168,7 +168,7 @@ static bool p_has_work(struct p *p) {
 }
 
 void wr_hand_off(struct p *p) {
-    if (p_has_work(p)) wr_start_m(p, false);
+    if (!atomic_load_explicit(&wr_sched.stopping, memory_order_relaxed) && p_has_work(p)) wr_start_m(p, false);
     else wr_put_idle_p(p);
 }
 
@@ -183,7 +183,7 @@ static int other_threads(void) {
 static bool deadlocked(void) {
     if (wr_sched.n_running || wr_sched.mode != WR_MODE_MAIN || atomic_load(&wr_sched.main_done) ||
         atomic_load(&wr_sched.stopping) || atomic_load(&wr_sched.foreign) || wr_timers_first() != WR_NEVER ||
-        atomic_load(&wr_sched.global_n))
+        atomic_load(&wr_sched.global_n) || (atomic_load(&wr_sched.live) == 0 && !wr_sched.main_exited))
         return false;
     int n = atomic_load(&wr_sched.made_ps);
     for (int i = 0; i < n; i++)
@@ -316,10 +316,16 @@ static struct g *steal_some(struct m *m, struct p *p, bool also_next) {
     return NULL;
 }
 
+/* A thread that was stuck when its runtime stopped takes no part in the next one. */
+static void freeze_if_left(struct m *m) {
+    if (wr_unlikely(atomic_load_explicit(&m->frozen, memory_order_acquire)) && !atomic_load(&wr_sched.stopping)) wr_freeze();
+}
+
 /* Who runs next: every choice goes through here or through pick_local, its short form. NULL: the runtime stops. */
 static struct g *find_runnable(struct m *m) {
     for (;;) {
         if (atomic_load_explicit(&wr_sched.stopping, memory_order_acquire)) return NULL;
+        freeze_if_left(m);
         if (m->next) {
             wr_lock(&wr_sched.lock, WR_RANK_SCHED);
             struct g *g = m->next;
@@ -442,7 +448,7 @@ static void take(struct m *m, struct g *g) {
         else sched_yield();
     }
     m->g = g;
-    g->m = m;
+    __atomic_store_n(&g->m, m, __ATOMIC_RELAXED); /* a dump asks a goroutine that runs for it */
     atomic_store_explicit(&g->state, WR_G_RUNNING, memory_order_release);
     struct p *p = atomic_load_explicit(&m->p, memory_order_relaxed);
     if (p)
@@ -472,6 +478,7 @@ __attribute__((no_sanitize("thread")))
 void wr_schedule_away(struct g *g) {
     struct m *m = wr_m();
     struct p *p = atomic_load_explicit(&m->p, memory_order_acquire);
+    if (wr_unlikely(atomic_load_explicit(&m->blocking, memory_order_relaxed))) m->blocking = false; /* its call parks, or ends g */
     struct g *next = p && !g->locked_m ? pick_local(p) : NULL;
     if (next == g) { /* it was made ready, or yielded, and is its own successor */
         atomic_store_explicit(&g->state, WR_G_RUNNING, memory_order_release);
@@ -777,6 +784,7 @@ bool wr_cancel_fire(struct wr_cancel *c, int err) {
 /* Entered; true: the thread has a P. */
 static bool regain_p(struct m *m) {
     if (atomic_load_explicit(&m->p, memory_order_acquire)) return true;
+    freeze_if_left(m);
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
     struct p *p = atomic_load_explicit(&m->p, memory_order_acquire);
     if (!p && (p = wr_take_idle_p())) atomic_store_explicit(&m->p, p, memory_order_release);
@@ -827,8 +835,8 @@ int weir_blocking(int (*fn)(void *), void *arg) {
     wr_leave(m);
     int result = fn(arg);
     int saved_errno = errno;
-    m->blocking = false; /* of the thread that it began on: fn may have parked */
-    m = wr_m();
+    m = wr_m(); /* fn may have parked */
+    m->blocking = false;
     if (wr_unlikely(atomic_load_explicit(&m->frozen, memory_order_acquire))) wr_freeze(); /* the runtime stopped meanwhile */
     wr_enter(m);
     atomic_store_explicit(&g->state, WR_G_RUNNING, memory_order_release);

@@ -29,6 +29,7 @@
 
 static inline void wr_waitq_lock(struct weir_waitq_ *q) { wr_lock((struct wr_lock *)(void *)&q->lock_, WR_RANK_SYNC); }
 static inline void wr_waitq_unlock(struct weir_waitq_ *q) {
+    wr_dawdle(); /* the state has changed by now: somebody may be through, and give the memory back, before we are */
     wr_unlock((struct wr_lock *)(void *)&q->lock_, WR_RANK_SYNC);
 }
 

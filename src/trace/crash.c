@@ -243,6 +243,10 @@ static bool ours(int i, const siginfo_t *info, struct g *g, bool *overflow) {
     return *overflow || (!signals[i].shared && g && !g->foreign);
 }
 
+void wr_crash_wait(void) {
+    for (int n = 0; n < 100 && atomic_load(&reporter); n++) poll(NULL, 0, 100);
+}
+
 static void on_crash(int signo, siginfo_t *info, void *context) {
     int i = 0, nobody = 0, saved_errno = errno, me = (int)syscall(SYS_gettid);
     bool overflow;
@@ -250,8 +254,7 @@ static void on_crash(int signo, siginfo_t *info, void *context) {
     while (signals[i].signo != signo) i++;
     if (ours(i, info, g, &overflow)) {
         if (atomic_compare_exchange_strong(&reporter, &nobody, me)) report(signals[i].name, info, context, g, overflow);
-        else if (nobody != me)
-            for (int n = 0; n < 100; n++) poll(NULL, 0, 100); /* the process ends before that */
+        else if (nobody != me) wr_crash_wait();
     }
     sigaction(signo, &signals[i].before, NULL);
     /* A fault happens again as soon as we return. What was sent, or does not come again by itself, we send. */

@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- The gate ---------------------------------------------------------------------------------------- */
 
@@ -291,7 +292,8 @@ int weir_dump(int fd, int level) {
     int saved_errno = errno;
     if (level != 1 && level != 2) return -EINVAL;
     if (!wr_dump_enter()) { /* no runtime, no goroutines */
-        if (level == 1 && dprintf(fd, "goroutine profile: total 0\n") < 0) d.error = -errno;
+        static const char none[] = "goroutine profile: total 0\n";
+        if (level == 1 && write(fd, none, sizeof none - 1) < 0) d.error = -errno;
         errno = saved_errno;
         return d.error;
     }

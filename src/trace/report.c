@@ -211,6 +211,7 @@ void wr_trace_start(void) {
 }
 
 void wr_trace_stop(void) {
+    wr_crash_wait();
     if (quit_installed) wr_signal_uninstall(SIGQUIT, on_sigquit, &before_quit);
     wr_dump_close();
 }

@@ -94,25 +94,45 @@ RACY static void take_identity(struct g *g, struct wr_snapshot *s) {
     s->id = g->id;
     s->creator = g->creator;
     s->site = g->site;
+    s->foreign = g->foreign;
     s->locked = g->foreign || g->locked_m;
 }
 
 RACY static uint64_t id_of(const struct g *g) { return g->id; }
 RACY static uintptr_t start_of(const struct g *g) { return (uintptr_t)g->fn; }
 
-bool wr_snapshot_take(struct g *g, bool held, struct wr_snapshot *s, uintptr_t *pcs) {
-    take_identity(g, s);
-    take_state(g, s);
-    if (held && !g->foreign) {
-        s->n = wr_unwind_parked(g->sp, pcs, WR_DEPTH + 1);
-        if (g->name) snprintf(s->name, sizeof s->name, "%s", g->name);
-        labels_text(g, s->labels);
-    } else {
+static void take_parked(struct g *g, struct wr_snapshot *s, uintptr_t *pcs) {
+    s->n = wr_unwind_parked(g->sp, pcs, WR_DEPTH + 1);
+    if (g->name) snprintf(s->name, sizeof s->name, "%s", g->name);
+    labels_text(g, s->labels);
+}
+
+/* One that runs is asked; by then it may have parked, and is taken like the others, or ended. */
+static bool take_running(struct g *g, struct wr_snapshot *s, uintptr_t *pcs) {
+    for (int i = 0; i < 3 && s->n == 0; i++) {
+        uint32_t off = 0;
         s->n = wr_running_stack(g, pcs, WR_DEPTH + 1);
         s->exact = s->n > 0;
         if (s->n > 0) pcs[0]++;
-        if (atomic_load_explicit(&g->state, memory_order_acquire) == WR_G_DEAD || id_of(g) != s->id) return false;
+        else if (!s->foreign && atomic_compare_exchange_strong_explicit(&g->on_cpu, &off, 1, memory_order_acquire,
+                                                                       memory_order_relaxed)) {
+            bool there = atomic_load_explicit(&g->state, memory_order_acquire) != WR_G_DEAD && g->id == s->id;
+            if (there) {
+                take_state(g, s);
+                take_parked(g, s, pcs);
+            }
+            atomic_store_explicit(&g->on_cpu, 0, memory_order_release);
+            return there;
+        }
     }
+    return atomic_load_explicit(&g->state, memory_order_acquire) != WR_G_DEAD && id_of(g) == s->id;
+}
+
+bool wr_snapshot_take(struct g *g, bool held, struct wr_snapshot *s, uintptr_t *pcs) {
+    take_identity(g, s);
+    take_state(g, s);
+    if (held) take_parked(g, s, pcs);
+    else if (!take_running(g, s, pcs)) return false;
     if (s->n == 0) {
         uintptr_t start = start_of(g);
         pcs[s->n++] = (start ? start : (uintptr_t)stack_unavailable) + 1;

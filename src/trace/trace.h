@@ -100,7 +100,8 @@ struct wr_snapshot {
     const struct weir_site_ *site; /* NULL: main or foreign */
     const char *state;             /* in Go's words */
     bool waiting;                  /* parked: the innermost frames are the runtime's */
-    bool locked;                   /* tied to its thread */
+    bool foreign;                  /* a thread that is no worker */
+    bool locked;                   /* tied to its thread, as foreign ones are */
     bool elided;                   /* there were more frames */
     bool exact;                    /* pcs[0] is the address + 1 of an instruction not yet executed */
     weir_time since;               /* when it began to wait; 0: not known, or does not wait */
@@ -153,6 +154,7 @@ void wr_crash_stop(void);
 void wr_dump_open(void);
 void wr_dump_close(void);
 void wr_crash_start(void);
+void wr_crash_wait(void); /* while a crash is being reported, of which the process is about to end; 10 s at most */
 extern int wr_crash_without_child; /* for tests: as if no child could be had */
 /* Install a handler where there is none (or `always`); what was there goes to *old. false: not installed. uninstall puts *old
  * back, unless somebody has replaced the handler since. */

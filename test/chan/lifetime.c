@@ -146,6 +146,27 @@ TEST(release_while_a_sender_is_blocked_behind_a_buffer) { released_while_blocked
 TEST(release_while_a_select_is_blocked) { released_while_blocked(select_borrowed, "select", 0); }
 TEST(release_while_a_waiter_for_close_is_blocked) { released_while_blocked(wait_closed_borrowed, "chan receive", 0); }
 
+/* Cancelled, but not yet gone when somebody else passes it by and then lets go of the channel. */
+static void released_while_leaving(void (*fn)(int_chan, weir_ctx *), const char *state) {
+    weir_procs(1);
+    for (int i = 1; i <= TEST_SCALE(100); i++) {
+        WEIR_AUTO_CANCEL weir_ctx *ctx = weir_ctx_with_cancel(NULL);
+        int_chan ch = weir_make(int_chan, 1);
+        weir_chan_on_drop(ch, drop_unit);
+        TEST_GO(fn, ch, ctx);
+        test_until_n_parked(1, state);
+        weir_ctx_cancel(ctx);
+        CHECK_EQ(weir_try_send(ch, 1), 0);
+        weir_release(ch);
+        TEST_UNTIL(weir_count() == 1);
+        CHECK_EQ(dropped, i); /* once */
+    }
+}
+TEST(release_while_a_cancelled_receiver_is_leaving) { released_while_leaving(recv_borrowed, "chan receive"); }
+TEST(release_while_a_cancelled_waiter_for_close_is_leaving) {
+    released_while_leaving(wait_closed_borrowed, "chan receive");
+}
+
 static void send_and_release_last(int_chan ch) {
     CHECK_EQ(weir_send(ch, 1), 0);
     weir_release(ch);

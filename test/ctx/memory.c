@@ -3,6 +3,9 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "ctx/ctx.h"
 
@@ -15,6 +18,13 @@ static __thread int left_to_succeed = -1; /* < 0: as many as you like */
 static int may(void) { return left_to_succeed < 0 || left_to_succeed-- > 0 || (left_to_succeed = 0); }
 void *malloc(size_t size) { return may() ? __libc_malloc(size) : NULL; }
 void *calloc(size_t n, size_t size) { return may() ? __libc_calloc(n, size) : NULL; }
+/* And mmap, by which stacks come. */
+static _Atomic bool no_maps;
+void *mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset) {
+    if (!atomic_load(&no_maps)) return (void *)syscall(SYS_mmap, at, size, prot, flags, fd, offset);
+    errno = ENOMEM;
+    return MAP_FAILED;
+}
 #define WITHOUT_MEMORY_AFTER(n) for (int once_ = ((left_to_succeed = (n)), 1); once_; once_ = 0, left_to_succeed = -1)
 #else
 #define CAN_FAIL 0
@@ -116,6 +126,29 @@ TEST(a_scope_cannot_be_opened) {
 }
 
 #if CAN_FAIL
+static void hold(weir_unit_chan until) { CHECK_EQ(weir_recv(until, NULL), -EPIPE); }
+static void note(void *ran) { atomic_fetch_add((_Atomic int *)ran, 1); }
+
+TEST(an_after_func_runs_once_there_is_a_stack_for_it) {
+    weir_unit_chan until = weir_make(weir_unit_chan, 0);
+    weir_ctx *ctx = weir_ctx_with_cancel(NULL);
+    _Atomic int ran = 0;
+    int e;
+    weir_timer *t = weir_ctx_after_func(ctx, note, &ran);
+    atomic_store(&no_maps, true);
+    while ((e = weir_go(hold, until)) == 0) continue;
+    CHECK_EQ(e, -ENOMEM);
+    weir_ctx_cancel(ctx);
+    CHECK(!weir_timer_stop(t)); /* it will run */
+    weir_timer_free(t);
+    CHECK_EQ(weir_sleep(5 * WEIR_MILLISECOND), 0);
+    CHECK_EQ(atomic_load(&ran), 0);
+    CHECK_EQ(weir_close(until), 0);
+    TEST_UNTIL(atomic_load(&ran) == 1);
+    weir_ctx_release(ctx);
+    weir_release(until);
+}
+
 EXIT_TEST(weir_scoped_without_a_place_for_the_error_ends_the_process, 2, "fatal error: weir_scoped: out of memory") {
     WITHOUT_MEMORY_AFTER(0) weir_scoped(s) weir_yield();
 }

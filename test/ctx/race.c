@@ -1,6 +1,7 @@
 /* Contexts used from many goroutines at once. */
 #include "test.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -137,4 +138,43 @@ TEST(everyone_who_asks_at_once_gets_the_same_done_channel) {
         for (int i = 1; i < N; i++) CHECK(got[i] == got[0]);
         weir_ctx_release(ctx);
     }
+}
+
+struct meeting {
+    weir_ctx *ctx;
+    _Atomic int turn;
+    _Atomic bool stop;
+};
+/* Spins, for the two sides are to meet closely; but not for long, if there is but one processor. */
+#define SPIN_WHILE(condition) \
+    for (int spins_ = 0; condition; spins_++) \
+        if (spins_ % 1024 == 1023) sched_yield()
+
+static void cancel_in_turn(struct meeting *m) {
+    for (int turn = 1;; turn++) {
+        SPIN_WHILE(atomic_load(&m->turn) < turn && !atomic_load(&m->stop));
+        if (atomic_load(&m->stop)) return;
+        for (volatile int i = turn % 64; i > 0; i--) continue;
+        weir_ctx_cancel(m->ctx);
+        atomic_store(&m->turn, -turn);
+        SPIN_WHILE(atomic_load(&m->turn) == -turn && !atomic_load(&m->stop));
+    }
+}
+
+/* The channel is made in the very moment in which the context ends: one of the two sides must close it. */
+TEST(a_done_channel_made_while_the_context_ends_is_closed) {
+    int rounds = (int)TEST_SCALE(20000);
+    struct meeting m = { NULL, 0, false };
+    CHECK(weir_procs(4) > 0); /* both spin */
+    TEST_GO(cancel_in_turn, &m);
+    for (int round = 1; round <= rounds; round++) {
+        m.ctx = weir_ctx_with_cancel(NULL);
+        atomic_store(&m.turn, round);
+        weir_done_chan done = weir_ctx_done(m.ctx);
+        SPIN_WHILE(atomic_load(&m.turn) != -round);
+        CHECK_EQ(weir_try_recv(done, NULL), -EPIPE);
+        weir_ctx_release(m.ctx);
+    }
+    atomic_store(&m.stop, true);
+    TEST_UNTIL(weir_count() == 1);
 }

@@ -72,6 +72,16 @@ TEST(a_child_whose_deadline_has_passed_leaves_its_parents_list) {
     weir_ctx_release(child), weir_ctx_release(parent);
 }
 
+/* A deadline may come before the new context is linked, when there is nothing to unlink yet. */
+TEST(a_context_that_ended_before_it_was_linked_does_not_stay_linked) {
+    weir_ctx *parent = weir_ctx_with_cancel(NULL), *child = weir_ctx_with_cancel(weir_ctx_background());
+    weir_ctx_cancel(child);
+    wr_ending_of(child)->above = wr_ending_of(parent);
+    CHECK(wr_ending_attach(wr_ending_of(child), wr_ending_of(parent)));
+    CHECK(wr_list_empty(&wr_ending_of(parent)->children));
+    weir_ctx_release(child), weir_ctx_release(parent);
+}
+
 TEST(a_released_child_leaves_its_parents_list) {
     weir_ctx *parent = weir_ctx_with_cancel(NULL);
     weir_ctx_release(weir_ctx_with_cancel(parent));

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "ctx/ctx.h"
+
 /* Before the runtime asks for it. */
 __attribute__((constructor)) static void set_grace(void) { setenv("WEIR_SCOPE_GRACE", "30ms", 1); }
 
@@ -83,6 +85,16 @@ TEST(children_that_obey_are_not_reported) {
     }
     CHECK_EQ(weir_sleep(100 * WEIR_MILLISECOND), 0);
     CHECK_EQ(times(said(), "still alive:"), 0);
+}
+
+TEST(the_last_child_to_end_stops_the_reports) {
+    weir_scope s;
+    CHECK_EQ(weir_scope_open(&s, NULL), 0);
+    for (int k = 0; k < 10; k++) CHECK_EQ(weir_scope_go(&s, obey), 0);
+    weir_scope_cancel(&s);
+    CHECK_EQ(weir_scope_wait(&s), -ECANCELED);
+    CHECK(!wr_timer_armed(&s.in_->timer));
+    CHECK_EQ(weir_scope_close(&s), -ECANCELED);
 }
 
 TEST(a_scope_that_is_not_cancelled_is_not_reported) {

@@ -64,6 +64,17 @@ TEST(the_block_runs_under_the_scopes_context_and_the_old_one_is_back_after) {
     weir_ctx_release(outer);
 }
 
+TEST(the_end_of_the_block_ends_the_scopes_context) {
+    weir_ctx *own = NULL, *below = NULL;
+    weir_scoped(s) {
+        own = weir_ctx_retain(weir_scope_ctx(&s));
+        below = weir_ctx_with_cancel(NULL);
+    }
+    CHECK_EQ(weir_ctx_err(own), -ECANCELED);
+    CHECK_EQ(weir_ctx_err(below), -ECANCELED);
+    weir_ctx_release(below), weir_ctx_release(own);
+}
+
 TEST(the_second_argument_gets_the_failure) {
     int err = 0;
     weir_scoped(s, &err) {

@@ -4,6 +4,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "ctx/ctx.h"
+
 typedef WEIR_CHAN(int) int_chan;
 
 static void hold(weir_unit_chan until) {
@@ -256,4 +258,44 @@ TEST(no_place_is_lost_when_starters_are_cancelled) {
         CHECK_EQ(weir_scope_close(&s), 0);
         weir_ctx_release(ctx);
     }
+}
+
+struct late {
+    weir_scope *s;
+    int result;
+};
+static void *go_late(void *arg) {
+    struct late *l = arg;
+    l->result = weir_scope_go(l->s, nothing);
+    return NULL;
+}
+static bool somebody_waits(struct weir_scope_ *in) {
+    wr_lock(&in->lock, WR_RANK_SCOPE);
+    bool waits = !wr_list_empty(&in->slots);
+    wr_unlock(&in->lock, WR_RANK_SCOPE);
+    return waits;
+}
+
+/* A thread takes its time to wake up, so the scope has mostly ended between the moment it is given the place and the
+ * moment it looks. */
+TEST(a_place_given_to_one_who_finds_the_scope_ended_is_given_back) {
+    int rounds = (int)TEST_SCALE(200);
+    weir_unit_chan until = weir_make(weir_unit_chan, 0);
+    for (int round = 0; round < rounds; round++) {
+        weir_scope s;
+        struct late l = { &s, 1 };
+        pthread_t thread;
+        CHECK_EQ(weir_scope_open(&s, NULL), 0);
+        CHECK_EQ(weir_scope_limit(&s, 1), 0);
+        CHECK_EQ(weir_scope_go(&s, hold, until), 0);
+        CHECK_EQ(pthread_create(&thread, NULL, go_late, &l), 0);
+        TEST_UNTIL(somebody_waits(s.in_));
+        CHECK_EQ(weir_send(until, weir_unit_value), 0);
+        while (somebody_waits(s.in_)) weir_yield();
+        weir_scope_cancel(&s);
+        pthread_join(thread, NULL);
+        CHECK(l.result == 0 || l.result == -ECANCELED);
+        CHECK_EQ(weir_scope_close(&s), 0);
+    }
+    weir_release(until);
 }

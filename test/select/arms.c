@@ -247,6 +247,17 @@ TEST(a_sleeping_arm_hands_over_a_large_value_whole) {
     weir_release(ch);
 }
 
+TEST(the_error_is_that_of_the_last_select) {
+    int_chan closed = weir_make(int_chan, 0);
+    weir_close(closed);
+    CHECK_EQ(weir_select(weir_on_recv(closed, NULL)), 0), CHECK_EQ(weir_select_error(), -EPIPE);
+    CHECK_EQ(weir_select(weir_on_recv(nil, NULL), weir_on_default()), 1), CHECK_EQ(weir_select_error(), 0);
+    CHECK_EQ(weir_select(weir_on_recv(closed, NULL)), 0), CHECK_EQ(weir_select_error(), -EPIPE);
+    weir_timeout(WEIR_MICROSECOND) { CHECK_EQ(weir_select(weir_on_recv(nil, NULL)), -ETIMEDOUT); }
+    CHECK_EQ(weir_select_error(), 0);
+    weir_release(closed);
+}
+
 /* ---- Default, nil, none --------------------------------------------------------------------------------- */
 
 TEST(default_fires_when_nothing_else_is_ready) {

@@ -43,6 +43,10 @@ int __lsan_is_turned_off(void);
 int __lsan_is_turned_off(void) { return no_leak_check || ignore_leaks; }
 void test_ignore_leaks(void) { ignore_leaks = true; }
 
+/* ThreadSanitizer waits a second for late reports when a process ends with threads running, as many of these do. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void) { return "atexit_sleep_ms=0"; }
+
 /* ---- In the child ---------------------------------------------------------------------------------- */
 
 static void say_why(const char *reason) {

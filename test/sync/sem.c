@@ -166,6 +166,24 @@ TEST(a_cancelled_request_lets_those_behind_it_in) {
     weir_ctx_release(ctx);
 }
 
+/* On one processor the cancelled goroutine has not run yet when the units come: it must not be given any. */
+TEST(a_release_passes_a_cancelled_request_by) {
+    weir_ctx *ctx = weir_ctx_with_cancel(NULL);
+    weir_procs(1);
+    CHECK_EQ(weir_sem_init(&s, 1), 0);
+    CHECK_EQ(weir_sem_acquire(&s, 1), 0);
+    GO(acquire_under, ctx, (int64_t)1, -ECANCELED);
+    test_until_n_parked(1, "semacquire");
+    start_waiter(0, 1, 2);
+    weir_ctx_cancel(ctx);
+    CHECK_EQ(weir_sem_release(&s, 1), 0);
+    TEST_UNTIL(done == 2);
+    CHECK_EQ(held, 1);
+    CHECK_EQ(weir_sem_release(&s, 1), 0);
+    CHECK_EQ(weir_sem_release(&s, 1), -EINVAL);
+    weir_ctx_release(ctx);
+}
+
 TEST(one_cancelled_in_the_middle_leaves_the_order) {
     weir_ctx *ctx = weir_ctx_with_cancel(NULL);
     CHECK_EQ(weir_sem_init(&s, 1), 0);
