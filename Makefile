@@ -2,12 +2,14 @@
 #
 # Variables: BUILD (build directory), CC, PREFIX and DESTDIR (install), MESON_FLAGS (handed to
 # `meson setup`: -Dchecks=true, -Db_sanitize=address,undefined, -Dbuildtype=release …),
-# TESTS (for `make test`: names or parts of names; all if empty).
+# TESTS (for `make test`: names or parts of names; all if empty), BENCH (for `make bench`: see
+# tools/bench --help).
 
 BUILD       ?= build
 PREFIX      ?= /usr/local
 MESON_FLAGS ?=
 TESTS       ?=
+BENCH       ?=
 
 # make's own default for CC says nothing about what the user wants.
 ifneq ($(origin CC),default)
@@ -15,7 +17,7 @@ export CC
 endif
 export WEIR_BUILD := $(abspath $(BUILD))
 
-.PHONY: all help setup configure demo test check-long install clean
+.PHONY: all help setup configure demo test check-long bench install clean
 
 all: configure ## build the library, tests and examples
 	@ninja -C $(BUILD) $(if $(findstring s,$(firstword -$(MAKEFLAGS))),--quiet)
@@ -50,6 +52,10 @@ test: setup ## build and run every test; the last line is the count
 check-long: setup ## build and run the long soaks
 	@$(MAKE) --no-print-directory all
 	@tools/check-long
+
+bench: setup ## compare with Go: a table (BENCH: arguments for tools/bench)
+	@$(MAKE) --no-print-directory all
+	@tools/bench $(BENCH)
 
 install: all ## install below PREFIX (/usr/local), staged in DESTDIR if that is set
 	@meson configure $(BUILD) -Dprefix=$(abspath $(PREFIX))

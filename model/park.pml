@@ -36,6 +36,7 @@
  *         BREAK_LOOK_AGAIN      it does not look again
  *         BREAK_LAST_SPINNER    the last spinner that finds work does not wake another
  */
+#define NP 3
 #define NM 4 /* workers. One more than can be awake at once is waited for, as if sched.lock took so long */
 #define SOMEBODY_SLEEPS (m_idle[0] || m_idle[1] || m_idle[2] || m_idle[3])
 #ifndef PUSHES
@@ -135,24 +136,26 @@ proctype worker(byte me) {
     bool spins, found, last, late_ring, late_idle, late_spinning;
 
     if
-    :: m_idle[me] -> goto asleep
+    :: me > 1 -> goto asleep
     :: else
     fi;
 
 find:
     atomic {
         if
-        :: !spins -> spins = true; spinning++
-        :: !spins && n_idle > 0 /* not if it is the only one that has a P */
-        :: spins
+        :: !spins && 2 * spinning < NP - n_idle -> spins = true; spinning++
+        :: else
         fi
     };
     atomic {
         if
         :: !lock && global > 0 -> global--; found = true
-        :: spins && ring > 0 -> ring--; found = true
-        :: spins && next -> next = false; found = true
-        :: true
+        :: else ->
+            if
+            :: spins && ring > 0 -> ring--; found = true
+            :: spins && ring == 0 && next -> next = false; found = true
+            :: else
+            fi
         fi
     };
     if

@@ -1,9 +1,9 @@
 /*
  * Condition. A queue of waiters, first come first served, and its lock; that is all.
  *
- * A waiter queues while it still holds the mutex, so whoever changes the condition with the mutex held finds it
- * in the queue. A signal claims the first waiter that nobody else has claimed: a cancelled one on the way is
- * dropped and not counted, so no signal is lost on it; one that was claimed by a signal before the cancel came returns 0.
+ * A waiter queues while it still holds the mutex, so whoever changes the condition with the mutex held finds it in
+ * the queue. A signal claims the first waiter that nobody else has claimed: a cancelled one on the way is dropped and
+ * not counted, so no signal is lost on it; one that was claimed by a signal before the cancel came returns 0.
  *
  * May be called from goroutines and foreign threads; never from a timer's fire.
  */

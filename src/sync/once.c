@@ -1,12 +1,13 @@
 /*
  * Once. One word: fresh (0), RUNNING, DONE; WAITERS beside RUNNING while q_ is not empty.
  *
- * The first caller to swap 0 for RUNNING runs fn; it alone ends that state. A later one queues by a swap that finds RUNNING and
- * sets WAITERS, with the queue's lock held. The end is a swap of RUNNING alone for DONE; if that finds WAITERS, the end comes under
- * the lock. So either the waiter sees DONE, or its node is found. The swap to DONE releases what fn wrote; whoever
- * returns has acquired it from the word, or through the claim of its wait.
+ * The first caller to swap 0 for RUNNING runs fn; it alone ends that state. A later one queues by a swap that finds
+ * RUNNING and sets WAITERS, with the queue's lock held. The end is a swap of RUNNING alone for DONE; if that finds
+ * WAITERS, the end comes under the lock. So either the waiter sees DONE, or its node is found. The swap to DONE
+ * releases what fn wrote; whoever returns has acquired it from the word, or through the claim of its wait.
  *
- * fn may end its goroutine by weir_exit: the once counts as done then, as in Go. That is what the block record is for.
+ * fn may end its goroutine by weir_exit: the once counts as done then, as in Go. That is what the block record is
+ * for.
  */
 #include "sync/sync.h"
 

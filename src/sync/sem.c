@@ -1,13 +1,13 @@
 /*
- * Weighted semaphore. Counts and queue are guarded by the queue's lock; there is no faster way past it. First come, first
- * served: nobody passes a waiter, however little it wants, so a large request is not starved.
+ * Weighted semaphore. Counts and queue are guarded by the queue's lock; there is no faster way past it. First come,
+ * first served: nobody passes a waiter, however little it wants, so a large request is not starved.
  *
  * After every change, the waiters at the front that can be served are: by release, and by a cancelled waiter on its
  * way out, as those behind it may have waited for it alone.
  */
 #include "sync/sync.h"
 
-/* With the lock held: serve whom there is enough for, in order. Units are taken on the waiter's behalf, with the claim. */
+/* With the lock held: serve whom there is enough for, in order. Units are taken on the waiter's behalf. */
 static void serve(weir_sem *s, struct wr_woken *woken) {
     struct wr_node *node;
     while ((node = wr_waitq_first(&s->q_)) && wr_node_number(node) <= s->size_ - s->used_) {

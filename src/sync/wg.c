@@ -1,17 +1,18 @@
 /*
  * Wait group. One word: the count, and in the top bit WAITERS, set while q_ is not empty.
  *
- * A waiter queues by a compare-and-swap that finds the count above 0 and sets WAITERS, with the queue's lock
- * held. Whoever brings the count to 0 does so by a compare-and-swap that finds WAITERS clear; if it finds it
- * set, under the lock, taking every waiter along. So either the waiter sees 0, or its node is found.
+ * A waiter queues by a compare-and-swap that finds the count above 0 and sets WAITERS, with the queue's lock held.
+ * Whoever brings the count to 0 does so by a compare-and-swap that finds WAITERS clear; if it finds it set, under the
+ * lock, taking every waiter along. So either the waiter sees 0, or its node is found.
  *
- * With the lock held the count is brought to 0 only if WAITERS is still set, that is if the queue is not empty: somebody
- * is then in wait() who cannot leave before we drop the lock, a cancelled waiter included, and the user's memory
- * is safe that long. If the last waiter was cancelled meanwhile, the lock is dropped first and the word changed without it.
+ * With the lock held the count is brought to 0 only if WAITERS is still set, that is if the queue is not empty:
+ * somebody is then in wait() who cannot leave before we drop the lock, a cancelled waiter included, and the user's
+ * memory is safe that long. If the last waiter was cancelled meanwhile, the lock is dropped first and the word
+ * changed without it.
  *
- * What went before each done() is seen after wait(): all changes of the word are releasing read-modify-writes,
- * so who reads 0 with acquire has synchronised with each of them; and so has the last one, which acquires, and
- * passes it on through the claims.
+ * What went before each done() is seen after wait(): all changes of the word are releasing read-modify-writes, so who
+ * reads 0 with acquire has synchronised with each of them; and so has the last one, which acquires, and passes it on
+ * through the claims.
  */
 #include "sync/sync.h"
 

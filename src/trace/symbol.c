@@ -94,7 +94,7 @@ static void lookup_dynamic(uintptr_t address, struct wr_frame *frame) {
 /* glibc ≥ 2.35 finds the object without a lock. */
 void wr_symbol_plain(uintptr_t pc, struct wr_frame *frame) {
     *frame = (struct wr_frame){ .function = "unknown", .file = "?\?", .offset = pc - 1 };
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 35)
+#ifdef DLFO_STRUCT_HAS_EH_DBASE /* <dlfcn.h> has _dl_find_object */
     struct dl_find_object object;
     if (_dl_find_object((void *)(pc - 1), &object)) return;
     const char *path = object.dlfo_link_map->l_name;

@@ -1,4 +1,4 @@
-/* Threads that weir did not start use its locks, beside goroutines: with the runtime embedded, and in its own process. */
+/* Threads that weir did not start use its locks, beside goroutines; with the runtime embedded, too. */
 #include "sync_test.h"
 
 static weir_mutex m;

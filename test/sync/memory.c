@@ -1,7 +1,8 @@
 /*
- * The memory of a lock is the caller's again as soon as the last wait, lock or do has returned, even if the call that let it return has
- * not. In each round some goroutines use an object; the last of them to get through overwrites and keeps it; when all calls
- * have ended nobody may have written to it since. Under a sanitizer it is freed, so that reading it late is found as well.
+ * The memory of a lock is the caller's again as soon as the last wait, lock or do has returned, even if the call that
+ * let it return has not. In each round some goroutines use an object; the last of them to get through overwrites and
+ * keeps it; when all calls have ended nobody may have written to it since. Under a sanitizer it is freed, so that
+ * reading it late is found as well.
  */
 #include "sync_test.h"
 

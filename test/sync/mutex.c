@@ -202,7 +202,7 @@ TEST(try_lock_and_lock_exclude_each_other) {
     check_idle();
 }
 
-/* Each holds it long enough for those who wait to become impatient, so that hand-overs and the way back are taken, many times. */
+/* Each holds it long enough for those who wait to become impatient, so that both modes are entered many times. */
 static void add_slowly(long n) {
     for (long i = 0; i < n; i++) {
         CHECK_EQ(weir_mutex_lock(&m), 0);

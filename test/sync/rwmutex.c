@@ -133,7 +133,7 @@ TEST(only_the_last_of_several_readers_lets_the_writer_in) {
     check_idle();
 }
 
-/* A writer waited first, five readers after it; yet when the present writer unlocks it is the readers' turn, all of them. */
+/* A writer waited first, five readers after it; yet when the present writer unlocks it is the readers' turn. */
 TEST(readers_that_wait_at_an_unlock_all_go_before_the_next_writer) {
     CHECK_EQ(weir_rwmutex_lock(&rw), 0);
     GO(write_until_told);
@@ -142,7 +142,8 @@ TEST(readers_that_wait_at_an_unlock_all_go_before_the_next_writer) {
     test_until_n_parked(5, "sync.RWMutex.RLock");
     CHECK_EQ(weir_rwmutex_unlock(&rw), 0);
     TEST_UNTIL(readers == 5);
-    CHECK_EQ(test_parked("sync.RWMutex.Lock"), 1);
+    test_until_n_parked(1, "sync.RWMutex.Lock");
+    CHECK_EQ(writers, 0);
     CHECK_EQ(weir_rwmutex_try_rlock(&rw), -EAGAIN); /* who comes now comes after the writer */
     go_on = true;
     TEST_UNTIL(done == 6);
@@ -341,5 +342,53 @@ TEST(writers_cannot_starve_a_reader) {
     for (int i = 0; i < 4; i++) GO(write_on);
     GO(read_between);
     TEST_UNTIL(done == 5);
+    check_idle();
+}
+
+/* Lets go only to lock again at once. */
+static void hog(weir_duration hold) {
+    while (!stop) {
+        CHECK_EQ(weir_rwmutex_lock(&rw), 0);
+        CHECK_EQ(readers, 0);
+        writes++;
+        weir_sleep(hold);
+        CHECK_EQ(weir_rwmutex_unlock(&rw), 0);
+    }
+    done++;
+}
+
+static void write_five_times(void) {
+    for (int i = 0; i < 5; i++) {
+        CHECK_EQ(weir_rwmutex_lock(&rw), 0);
+        CHECK_EQ(readers, 0);
+        CHECK_EQ(weir_rwmutex_unlock(&rw), 0);
+    }
+    done++;
+}
+
+static void read_five_times(void) {
+    for (int i = 0; i < 5; i++) {
+        CHECK_EQ(weir_rwmutex_rlock(&rw), 0);
+        readers++;
+        weir_sleep(WEIR_MILLISECOND);
+        readers--;
+        CHECK_EQ(weir_rwmutex_runlock(&rw), 0);
+    }
+    done++;
+}
+
+/* Counted in turns of the hogs: if they could keep the others out, this would never end. */
+TEST(hogging_writers_starve_neither_writers_nor_readers) {
+    for (int i = 0; i < 2; i++) GO(hog, 2 * WEIR_MILLISECOND);
+    TEST_UNTIL(writes > 0);
+    long before = writes;
+    for (int i = 0; i < 10; i++) {
+        GO(write_five_times);
+        GO(read_five_times);
+    }
+    TEST_UNTIL(done == 20);
+    CHECK_LE(writes - before, 2000);
+    stop = true;
+    TEST_UNTIL(done == 22);
     check_idle();
 }

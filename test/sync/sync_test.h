@@ -22,7 +22,8 @@ static inline void waiting_on_visit_(struct g *g, bool held, void *arg) {
     struct waiting_on_ *on = arg;
     if (!held || atomic_load(&g->state) != WR_G_WAITING) return;
     struct wr_wait *w = atomic_load(&g->wait);
-    if (w && !atomic_load(&w->decided) && !strcmp(wr_reason_text[w->reason], on->state) && w->object == on->object) on->n++;
+    if (!w || atomic_load(&w->decided)) return;
+    if (!strcmp(wr_reason_text[w->reason], on->state) && w->object == on->object) on->n++;
 }
 /* How many goroutines are parked in that state, on that object, says their wait record. */
 static inline size_t waiting_on(const char *state, const void *object) {

@@ -19,7 +19,11 @@ typedef WEIR_CHAN(int) int_chan;
 
 /* Keeps a call from becoming a jump, and a function from having no place of its own. */
 #define STAY() __asm__ volatile("" ::: "memory")
+#ifdef __clang__
+#define NOT_INLINED __attribute__((noinline))
+#else
 #define NOT_INLINED __attribute__((noinline, noclone))
+#endif
 
 __attribute__((unused)) static char *read_back(int fd) {
     off_t n = lseek(fd, 0, SEEK_END);
