@@ -39,7 +39,7 @@ static void print_each(const char *row, weir_duration total, long n) {
     printf("%s %.2f ns\n", row, (double)total / (double)n);
 }
 
-/* ---- Yield: N in all, shared by `goroutines` of them, which are started and waiting when the clock starts ---------- */
+/* ---- Yield: N in all, shared by `goroutines` of them, which are started and waiting when the clock starts ---- */
 
 struct yielders {
     weir_wg ready, done;
@@ -75,7 +75,7 @@ static void yield_1(const char *row, long n) { yield_among(row, n, 1); }
 static void yield_100(const char *row, long n) { yield_among(row, n, 100); }
 static void yield_10k(const char *row, long n) { yield_among(row, n, 10000); }
 
-/* ---- Start goroutines that do nothing much, and wait for them: a batch at a time ------------------------------------ */
+/* ---- Start goroutines that do nothing much, and wait for them: a batch at a time ------------- */
 
 static void spawned(weir_wg *wg, atomic_long *sum) {
     atomic_fetch_add(sum, 1);
@@ -99,7 +99,7 @@ static void spawn_in(const char *row, long n, long batch) {
 static void spawn_batch(const char *row, long n) { spawn_in(row, n, BATCH); }
 static void spawn_one(const char *row, long n) { spawn_in(row, n, 1); }
 
-/* ---- Channels ---------------------------------------------------------------------------------------------------- */
+/* ---- Channels -------------------------------------------------------------------------------- */
 
 static void echo(long_chan in, long_chan out) {
     for (long v; weir_recv(in, &v) == 0;) MUST(weir_send(out, v + 1));
@@ -139,7 +139,7 @@ static void buffered(const char *row, long n) {
     print_each(row, total, n);
 }
 
-/* ---- Select ------------------------------------------------------------------------------------------------------ */
+/* ---- Select ---------------------------------------------------------------------------------- */
 
 /* Two channels with one slot each; a send makes one of them ready, in turn, and the select takes it out again. */
 static void select_two(const char *row, long n) {
@@ -191,7 +191,7 @@ static void select_timeout_wait(const char *row, long n) {
     weir_close(there);
 }
 
-/* ---- Mutex, sleep -------------------------------------------------------------------------------------------------- */
+/* ---- Mutex, sleep ---------------------------------------------------------------------------- */
 
 static weir_mutex mutex;     /* not on the stack: in both twins it is memory that others could reach */
 static volatile long locked; /* guarded by mutex */
@@ -228,7 +228,7 @@ static void sleep_late(const char *row, long n) {
     free(late);
 }
 
-/* ---- Parked: N goroutines that wait on one channel ------------------------------------------------------------------ */
+/* ---- Parked: N goroutines that wait on one channel ------------------------------------------- */
 
 struct parkers {
     weir_wg ready, done;

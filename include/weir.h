@@ -20,11 +20,14 @@
  *
  * Conventions
  * - Calls return 0 (or a count) or a negative errno value: -ECANCELED, -ETIMEDOUT, -EPIPE (closed),
- *   -EAGAIN (would block, or a limit is reached), -EDEADLK (proven leaked, then healed), -ENOMEM,
- *   -EINVAL, -EPERM, -EBUSY. No result travels through errno; errno itself is kept over a park.
+ *   -EAGAIN (would block, or a limit is reached), -ENOMEM, -EINVAL, -EPERM, -EBUSY; -EDEADLK (proven
+ *   leaked, then healed) is reserved: no call returns it yet. No result travels through errno; errno
+ *   itself is kept over a park.
  * - Time is `weir_duration` and `weir_time`, in nanoseconds; the clock is the monotonic one.
- * - Every call may be made from any thread. Only where a call says "blocks" does the goroutine (or
- *   the foreign thread) sleep; "cancellable" means that it obeys the current context.
+ * - Every call may be made from any thread, unless it says otherwise. Only where a call says "blocks"
+ *   does the goroutine (or the foreign thread) sleep; "cancellable" means that it obeys the current
+ *   context. While the runtime is not running no goroutine starts and no timer fires, so a sleep of a
+ *   foreign thread does not end then.
  * - No call may be made from a signal handler. A call that would block there ends the process with a
  *   message when weir notices; the others are undefined.
  * - Whatever a macro is given is evaluated once.

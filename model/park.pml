@@ -37,8 +37,8 @@
  *         BREAK_LAST_SPINNER    the last spinner that finds work does not wake another
  */
 #define NP 3
-#define NM 4 /* workers. One more than can be awake at once is waited for, as if sched.lock took so long */
-#define SOMEBODY_SLEEPS (m_idle[0] || m_idle[1] || m_idle[2] || m_idle[3])
+#define NM 3 /* workers. One more than can be awake at once is waited for, as if sched.lock took so long */
+#define SOMEBODY_SLEEPS (m_idle[0] || m_idle[1] || m_idle[2])
 #ifndef PUSHES
 #define PUSHES 2
 #endif

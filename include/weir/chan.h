@@ -5,14 +5,14 @@
 WEIR_BEGIN_
 
 /* ---- Untyped channels, for bindings and for elements whose size is known only at run time --------
- * The typed macros below are these functions plus the compiler's check of the element type. In each, a NULL channel is
- * Go's nil channel. Elements are copied by value, byte by byte. */
+ * The typed macros below are these functions plus the compiler's check of the element type; what each does is said
+ * there. In each, a NULL channel is Go's nil channel. Elements are copied by value, byte by byte. */
 typedef struct weir_chan weir_chan;
 
 WEIR_API_ void weir_chan_release(weir_chan *ch);
-/* NULL when out of memory, or when elem_size is over 64 KiB or cap × elem_size overflows.
- * (No WEIR_CONSTRUCTOR_: where it knows a deallocator, gcc's -Wall calls every use of a handle after one of several releases a
- * use after free, the idiom of weir_go among them.) */
+/* A new channel; the caller owns one count. NULL when out of memory, or when elem_size is over 64 KiB or
+ * cap × elem_size overflows. (No WEIR_CONSTRUCTOR_: where it knows a deallocator, gcc's -Wall calls every use of a
+ * handle after one of several releases a use after free, the idiom of weir_go among them.) */
 WEIR_API_ WEIR_MUST_USE_ weir_chan *weir_chan_make(size_t elem_size, size_t cap);
 WEIR_API_ WEIR_MUST_USE_ int weir_chan_send(weir_chan *ch, const void *elem);
 WEIR_API_ WEIR_MUST_USE_ int weir_chan_recv(weir_chan *ch, void *elem /* or NULL */);
@@ -25,7 +25,7 @@ WEIR_API_ weir_chan *weir_chan_retain(weir_chan *ch);
 WEIR_API_ WEIR_MUST_USE_ int weir_chan_wait_closed(weir_chan *ch);
 WEIR_API_ void weir_chan_set_on_drop_(weir_chan *ch, void (*fn)(void *elem));
 
-/* What weir_make does when there is no memory: says so and ends the process, as Go does. */
+/* What weir_make calls: where there is no memory, it says so and ends the process, as Go does. */
 WEIR_API_ WEIR_MUST_USE_ weir_chan *weir_chan_make_or_die_(size_t elem_size, size_t cap);
 
 WEIR_END_
@@ -69,21 +69,25 @@ WEIR_CHAN_DECLARE(weir_done_chan, weir_unit);
  *
  * weir_send(ch, value)      blocks until a receiver or a free slot takes the value; cancellable.
  *                           0; -EPIPE: closed; -ECANCELED, -ETIMEDOUT: the current context ended, nothing was
- *                           sent; -EDEADLK: proven leaked and healed. A nil channel blocks for ever. Go: ch <- v.
+ *                           sent. (-EDEADLK, reserved: proven leaked and healed.) A nil channel blocks for
+ *                           ever. Go: ch <- v.
  * weir_recv(ch, &v)         blocks until an element comes; &v may be NULL. As weir_send; -EPIPE: closed and
  *                           drained, v zeroed. Go: v, ok := <-ch.
- * weir_try_send, weir_try_recv   the same, but -EAGAIN instead of blocking; never refused by a context.
- * weir_close(ch)            0; -EPIPE: closed already; -EINVAL: nil. Wakes every sender and receiver. Go: close(ch).
- * weir_len(ch), weir_cap(ch)     elements buffered, and at most; 0 for nil.
+ * weir_try_send, weir_try_recv   the same, but -EAGAIN instead of blocking, nil included; never refused by a
+ *                           context. Go: select with that case and a default.
+ * weir_close(ch)            0; -EPIPE: closed already; -EINVAL: nil. Wakes every sender and receiver. Does not
+ *                           block. Go: close(ch).
+ * weir_len(ch), weir_cap(ch)     elements buffered, and how many may be; 0 for nil. Go: len, cap.
  * weir_retain(ch)           one count more; returns ch. weir_release(ch): one less; the last one frees the channel.
- *                           A call blocked on a channel keeps it alive. nil is fine.
+ *                           A call blocked on a channel keeps it alive. nil is fine. Do not block.
  * weir_wait_closed(ch)      0 once ch is closed and drained; elements that come are discarded. Blocks, cancellable;
- *                           errors as weir_recv but never -EPIPE.
- * weir_chan_on_drop(ch, fn) fn(void *elem) for each element still buffered when the last handle goes.
+ *                           errors as weir_recv but never -EPIPE. Go: for range ch {}.
+ * weir_chan_on_drop(ch, fn) when the channel is freed, fn(void *elem) is called for each element still buffered,
+ *                           oldest first, by whoever frees it. No effect on nil.
  * weir_chan_of(ch)          the untyped channel, borrowed; NULL for nil.
  *
- * Of a wrong type is a compile error: arithmetic types convert as in assignment; anything else must
- * have the element's type, up to added qualifiers, void * and NULL.
+ * A wrong type is a compile error: arithmetic types convert as in an assignment; anything else must
+ * have the element's type, up to added qualifiers, void * and NULL. Elements have up to 64 KiB.
  */
 #ifndef __cplusplus
 

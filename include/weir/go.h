@@ -13,18 +13,20 @@ WEIR_BEGIN_
 WEIR_API_ int weir_main(int argc, char **argv);
 
 /* Start the runtime from your own main(): runs fn(arg) as the main goroutine and returns its value
- * once it has returned; the other goroutines then run no more. Blocks the calling thread.
- * -EBUSY: the runtime runs already. -ENOMEM, -EAGAIN: no memory, no thread. fn's own value is passed through,
- * so let it return values ≥ 0 if you need to tell them apart. May be called again after it has returned. */
+ * once it has returned; the other goroutines then run no more. Blocks the calling thread; it does not return
+ * if fn ends by weir_exit(). -EINVAL: no fn. -EBUSY: the runtime runs already. -ENOMEM, -EAGAIN: no memory, no
+ * thread. fn's own value is passed through, so let it return values ≥ 0 if you need to tell them apart. May be
+ * called again after it has returned. */
 WEIR_API_ int weir_run(int (*fn)(void *arg), void *arg);
 
 /* Embed: start workers beside an existing program and return. Its own threads may then call weir, and
- * block in it. No deadlock is ever reported in this mode. -EBUSY, -ENOMEM, -EAGAIN. */
+ * block in it. No deadlock is ever reported in this mode. 0; -EBUSY: the runtime runs already; -ENOMEM,
+ * -EAGAIN: no memory, no thread. */
 WEIR_API_ int weir_start(void);
 
 /* End what weir_start() began: waits up to `grace` for every goroutine to end, then stops the workers.
- * 0: all had ended. -ETIMEDOUT: some had not; they run no more. -EPERM: not started, or called from a goroutine.
- * Blocks the calling thread; not cancellable. */
+ * 0: all had ended. -ETIMEDOUT: some had not; they run no more. -EPERM: not begun by weir_start, or called from
+ * a goroutine. Blocks the calling thread; not cancellable. */
 WEIR_API_ int weir_stop(weir_duration grace);
 
 /* ---- Goroutines ------------------------------------------------------------------------------- */
@@ -53,49 +55,56 @@ WEIR_API_ int weir_go_launch_(void (*fn)(void), const weir_site_ *site, size_t s
  * goroutine release it, and release it yourself if weir_go fails.
  * fn may be declared _Noreturn. With clang in C, not by __attribute__((noreturn)): clang makes that a part
  * of fn's type and drops what follows the macro; wrap such a function in one without it.
- * 0; -ENOMEM: no memory for a stack; -EAGAIN: no thread could be made to run it; -EPERM: the runtime is not
- * running. Does not block.
+ * 0; -ENOMEM: no memory for a stack; -EPERM: the runtime is not running; -EAGAIN is reserved. (Where the
+ * system gives no more threads, the goroutine is started and waits for one of those there are.) Does not block.
  */
 #define weir_go(fn, ...) WEIR_GO_(fn, weir_go_launch_, 0, NULL __VA_OPT__(, ) __VA_ARGS__)
 
 /* int weir_go_stack(size_t bytes, fn, ...): the same on a stack of at least `bytes` (16 KiB … 1 GiB, rounded up
- * to a power of two; 0 = the default, 256 KiB or WEIR_STACK). -EINVAL: more than 1 GiB. */
+ * to a power of two; 0 = the default, 256 KiB or WEIR_STACK). A guard page and weir's own record of the
+ * goroutine are taken from it. As weir_go; -EINVAL: more than 1 GiB. */
 #define weir_go_stack(bytes, fn, ...) WEIR_GO_(fn, weir_go_launch_, bytes, NULL __VA_OPT__(, ) __VA_ARGS__)
 
 /* Let others run: the caller goes to the end of its run queue. Go: runtime.Gosched. Not cancellable. */
 WEIR_API_ void weir_yield(void);
 
-/* End the calling goroutine: runs what was deferred, last in first out, and closes open scopes and blocks. Go:
- * runtime.Goexit. In a foreign thread: runs what was deferred and ends the thread. Harmless inside a deferred call. */
+/* End the calling goroutine: runs what was deferred, last in first out, and closes open scopes and blocks. It does
+ * not unwind the stack: no `cleanup` variable and no C++ destructor of yours is run. In a foreign thread: runs what
+ * was deferred and ends the thread. Harmless inside a deferred call. Go: runtime.Goexit. */
 WEIR_API_ WEIR_NORETURN_ void weir_exit(void);
 
 /* Run fn(arg) when the calling goroutine ends, last in first out. It belongs to the goroutine, not to
- * the function that calls it. Out of memory ends the process. Does not block. */
+ * the function that calls it. Out of memory ends the process. Does not block. Go: defer, but for that. */
 WEIR_API_ void weir_defer(void (*fn)(void *), void *arg);
 
-/* The calling goroutine's number, never reused; the main goroutine is 1. */
+/* The calling goroutine's number, not used again while the runtime runs; the main goroutine is 1. */
 WEIR_API_ uint64_t weir_id(void);
 
-/* Live goroutines, the caller included. Go: runtime.NumGoroutine. */
+/* Live goroutines, the caller included, and threads of the program that have called weir. Go:
+ * runtime.NumGoroutine. */
 WEIR_API_ size_t weir_count(void);
 
-/* Set how many goroutines run at once (n > 0, at most 1024) or ask (n = 0); returns the previous value, -EINVAL for n < 0. The
- * start value is WEIR_PROCS, or the CPUs that this process may use. Go: runtime.GOMAXPROCS. Does not block. */
+/* Set how many goroutines run at once (n > 0; more than 1024 means 1024) or ask (n = 0); returns the previous
+ * value, -EINVAL for n < 0. The start value is WEIR_PROCS, or the CPUs that this process may use, cgroup quota
+ * included. While the runtime is not running it can be asked, not set: -EPERM. Does not block. Go:
+ * runtime.GOMAXPROCS. */
 WEIR_API_ int weir_procs(int n);
 
 /* Name the calling goroutine in dumps and profiles (cut at 63 bytes). */
 WEIR_API_ void weir_name(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Set a pprof label of the calling goroutine, inherited by those it starts; value NULL removes it. Both are
- * copied. Go: pprof.SetGoroutineLabels. */
+ * copied; without memory for that nothing changes. Go: pprof.SetGoroutineLabels. */
 WEIR_API_ void weir_label(const char *key, const char *value);
 
-/* Tie the calling goroutine to its present thread, until as many unlocks. Go: runtime.LockOSThread. */
+/* Tie the calling goroutine to its present thread, until as many unlocks: it runs on no other thread, and that
+ * thread runs nothing else. A foreign thread is tied in any case. Do not block. Go: runtime.LockOSThread. */
 WEIR_API_ void weir_lock_thread(void);
 WEIR_API_ void weir_unlock_thread(void);
 
 /* Run fn(arg), which is known to block the thread, while the other goroutines go on elsewhere; returns
- * fn's result. fn runs on the goroutine's own stack. Not cancellable. */
+ * fn's result. fn runs on the goroutine's own stack, at once, whatever the context: not cancellable. In a
+ * foreign thread it just calls fn. Go: what a system call does by itself. */
 WEIR_API_ int weir_blocking(int (*fn)(void *), void *arg);
 
 WEIR_END_

@@ -18,38 +18,42 @@ typedef struct weir_scope {
     uint32_t pad_;
 } weir_scope;
 
-/* Open a scope whose context is a child of ctx (NULL: the current one). 0; -ENOMEM. */
+/* Open a scope whose context is a child of ctx (NULL: the current one). Close it before its record goes: debug
+ * builds end the process where a function returns with an open scope. 0; -ENOMEM. Does not block. */
 WEIR_API_ int weir_scope_open(weir_scope *s, weir_ctx *ctx);
 
 /* At most n children run at once; the next go waits for one to end. n ≤ 0: no limit. -EBUSY while children live;
  * -EINVAL: closed. Go: Group.SetLimit. */
 WEIR_API_ int weir_scope_limit(weir_scope *s, int n);
 
-/* int weir_scope_go(&s, fn, ...): start fn(...) in the scope, as weir_go; fn returns int (non-zero is a failure) or void. At the
- * limit it blocks (cancellable, by the caller's context and the scope's). Into a cancelled scope: the context's error, and
- * nothing is started. 0, -ECANCELED, -ETIMEDOUT, -ENOMEM, -EAGAIN, -EDEADLK; -EINVAL: closed. Go: Group.Go. */
+/* int weir_scope_go(&s, fn, ...): start fn(...) in the scope, as weir_go; fn returns int (non-zero is a failure) or
+ * void. At the limit it blocks (cancellable, by the caller's context and the scope's). Into a cancelled scope: the
+ * context's error, and nothing is started. 0, -ECANCELED, -ETIMEDOUT, -ENOMEM; -EINVAL: closed; -EPERM: the runtime
+ * is not running; -EDEADLK is reserved. Go: Group.Go. */
 #define weir_scope_go(s, fn, ...) WEIR_GO_(fn, weir_scope_launch_, 0, (s) __VA_OPT__(, ) __VA_ARGS__)
 WEIR_API_ int weir_scope_launch_(void (*fn)(void), const weir_site_ *site, size_t stack, bool returns_int, void *scope);
-WEIR_API_ int weir_scope_try_launch_(void (*fn)(void), const weir_site_ *site, size_t stack, bool returns_int, void *scope);
+WEIR_API_ int weir_scope_try_launch_(void (*fn)(void), const weir_site_ *site, size_t stack, bool returns_int,
+                                     void *scope);
 /* The same, but -EAGAIN at the limit. Go: Group.TryGo. */
 #define weir_scope_try_go(s, fn, ...) WEIR_GO_(fn, weir_scope_try_launch_, 0, (s) __VA_OPT__(, ) __VA_ARGS__)
 
 /* Wait until every child has ended; returns the first failure, else 0. When the caller's own context
- * ends, the scope is cancelled, and still waited for. The scope may be used again after, unless it was cancelled. -EINVAL: closed before
- * any use. Blocks, not cancellable. A child that lives WEIR_SCOPE_GRACE (10 s; e.g. "500ms", "2m") after a cancel is
- * reported on standard error with its stack, again and again. Go: Group.Wait. */
+ * ends, the scope is cancelled, and still waited for. The scope may be used again after, unless it was cancelled.
+ * -EINVAL: closed. Blocks, not cancellable. A child that lives WEIR_SCOPE_GRACE (10 s; e.g. "500ms", "2m") after a
+ * cancel is reported on standard error with its stack, again and again. Go: Group.Wait. */
 WEIR_API_ int weir_scope_wait(weir_scope *s);
 
-/* Cancel the scope's context. Does not wait. */
+/* Cancel the scope's context. Does not wait. No effect on a closed scope. */
 WEIR_API_ void weir_scope_cancel(weir_scope *s);
 
-/* Cancel, wait for every child, free. Result as wait. Closing again is harmless and returns the same. */
+/* Cancel, wait for every child, free. Result as wait. Closing again is harmless and returns the same. Blocks, not
+ * cancellable. */
 WEIR_API_ int weir_scope_close(weir_scope *s);
 
 /* From now on a child's failure leaves its siblings alone; wait still returns the first. 0; -EINVAL: closed. */
 WEIR_API_ int weir_scope_supervise(weir_scope *s);
 
-/* The scope's context, borrowed: valid until the scope is closed. */
+/* The scope's context, borrowed: valid until the scope is closed; NULL after. */
 WEIR_API_ weir_ctx *weir_scope_ctx(weir_scope *s);
 
 /*
@@ -57,7 +61,8 @@ WEIR_API_ weir_ctx *weir_scope_ctx(weir_scope *s);
  * weir_scoped(s, &err) { … }    err gets what wait returned.
  *
  * Reaching the end of the block (or `continue`) waits for the children; leaving it by return, break, goto or weir_exit
- * cancels them, then waits. Out of memory: the block does not run, and err is -ENOMEM; without an err argument the process ends.
+ * cancels them, then waits. Out of memory: the block does not run, and err is -ENOMEM; without an err argument the
+ * process ends.
  */
 WEIR_API_ weir_scope *weir_scoped_enter_(weir_scope *s, int *err);
 WEIR_API_ weir_scope *weir_scoped_end_(weir_scope *s); /* waits; NULL */

@@ -51,9 +51,10 @@ typedef struct weir_arm {
  * weir_on_timer(t)              the timer ticked; the tick is taken
  * weir_on_default()             none of the others is ready
  *
- * Of several ready arms one is chosen uniformly at random; a ready arm is preferred to reporting the end of the current
- * context. An arm on a nil channel never fires. No arms at all: blocks for ever. Blocks unless there is a default arm; cancellable:
- * -ECANCELED, -ETIMEDOUT, -EDEADLK. Go: select { … }.
+ * Of several ready arms one is chosen uniformly at random; a ready arm is preferred to reporting the end of the
+ * current context. An arm on a nil channel never fires. No arms at all: blocks for ever. Blocks unless there is a
+ * default arm; cancellable: -ECANCELED, -ETIMEDOUT, and no arm has fired. -ENOMEM: no memory to arm the timer of
+ * weir_on_after. (-EDEADLK is reserved.) Go: select { … }.
  */
 #define weir_select(...)                                                                            \
     weir_result_(__extension__({                                                                    \
@@ -63,7 +64,8 @@ typedef struct weir_arm {
 /* Dropping what a statement expression yields is no offence to the compiler; dropping this is. */
 WEIR_MUST_USE_ static inline int weir_result_(int result) { return result; }
 
-/* The same over an array of n arms, which must live until it returns and may be used again. -EINVAL: more than 65,535 arms. */
+/* The same over an array of n arms, which must live until it returns and may be used again. -EINVAL: more than
+ * 65,535 arms. */
 WEIR_API_ WEIR_MUST_USE_ int weir_selectv(weir_arm *arms, size_t n);
 
 /* How this goroutine's last select ended: -EPIPE if the arm fired because its channel is closed, else 0. */

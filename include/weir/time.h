@@ -4,17 +4,19 @@
 
 WEIR_BEGIN_
 
-/* The monotonic clock, in nanoseconds from an unspecified start. */
+/* The monotonic clock, in nanoseconds from an unspecified start. Go: time.Now, but only to measure by. */
 WEIR_API_ weir_time weir_now(void);
 
-/* Sleep for d nanoseconds: at least d, usually less than 0.1 ms more. d ≤ 0: returns 0 at once; d > 0
- * always parks. Blocks; cancellable: -ECANCELED, -ETIMEDOUT. Go: time.Sleep. */
+/* Sleep for d nanoseconds: at least d; how much longer is up to the machine (doc/performance.md, sleep-50us).
+ * d ≤ 0: returns 0 at once; d > 0 always parks. Blocks; cancellable: -ECANCELED, -ETIMEDOUT. -ENOMEM: no memory to
+ * arm the timer. Go: time.Sleep. */
 WEIR_API_ int weir_sleep(weir_duration d);
 
 /*
  * A timer ticks once, after d; a ticker ticks every period, and drops ticks that nobody takes in time.
  * Go 1.23's rules: after a stop or reset no stale tick is ever received, so nothing needs draining.
  * A timer belongs to its maker; weir_timer_free stops and frees it, and must not race with another use of it.
+ * Nothing here but weir_sleep and weir_timer_wait blocks.
  */
 typedef struct weir_timer weir_timer;
 
@@ -29,19 +31,20 @@ WEIR_API_ WEIR_CONSTRUCTOR_(weir_timer_free) weir_timer *weir_timer_new(weir_dur
 WEIR_API_ WEIR_CONSTRUCTOR_(weir_timer_free) weir_timer *weir_ticker_new(weir_duration period);
 
 /* Disarm. True if t was armed, or its tick not yet received (for an after-func: if its call was kept from
- * starting). Go: Timer.Stop. Does not block. */
+ * starting). Go: Timer.Stop. */
 WEIR_API_ bool weir_timer_stop(weir_timer *t);
 
-/* Arm anew, d from now; a ticker takes d as its new period (d ≤ 0: false, nothing changes). Result as stop. Go:
- * Timer.Reset. */
+/* Arm anew, d from now; a ticker takes d as its new period (d ≤ 0: false, nothing changes). Result as stop. Out of
+ * memory ends the process. Go: Timer.Reset. */
 WEIR_API_ bool weir_timer_reset(weir_timer *t, weir_duration d);
 
-/* Wait for the tick; *when (or NULL) gets the time at which it was due to fire. Blocks; cancellable. On a timer that is not
- * armed: for ever. 0, -ECANCELED, -ETIMEDOUT, -EDEADLK; -EINVAL for an after-func. Go: <-t.C. */
+/* Wait for the tick; *when (or NULL) gets the time at which it fired, which is not before it was due. Blocks;
+ * cancellable. On a timer that is not armed: for ever. 0, -ECANCELED, -ETIMEDOUT; -EINVAL for an after-func; -EDEADLK
+ * is reserved. Go: <-t.C. */
 WEIR_API_ WEIR_MUST_USE_ int weir_timer_wait(weir_timer *t, weir_time *when);
 
 /* weir_timer *weir_after_func(d, fn, arg): run fn(arg) in a goroutine of its own after d. NULL: out of
- * memory. Go: time.AfterFunc. The caller frees the timer, at any time. */
+ * memory. d ≤ 0: at once. Go: time.AfterFunc. The caller frees the timer, at any time. */
 WEIR_API_ weir_timer *weir_after_func_(weir_duration d, void (*fn)(void *), void *arg, const weir_site_ *site);
 #define weir_after_func(d, fn, arg)                                                                 \
     __extension__({                                                                                 \

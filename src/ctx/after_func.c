@@ -29,8 +29,9 @@ static void drop(struct after *a) {
     free(a);
 }
 
-/* Start fn; without memory for a goroutine, try again in a millisecond, for the caller was promised that fn runs. (If the
- * timer finds no memory either, it is as if that millisecond had passed.) -EPERM: the runtime has stopped, and nothing runs any more. */
+/* Start fn; without memory for a goroutine, try again in a millisecond, for the caller was promised that fn runs. (If
+ * the timer finds no memory either, it is as if that millisecond had passed.) -EPERM: the runtime has stopped, and
+ * nothing runs any more. */
 static void start(struct after *a) {
     for (;;) {
         int e = wr_spawn1(a->fn, a->arg, a->site);

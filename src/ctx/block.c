@@ -3,7 +3,8 @@
  * weir_shield. A block lies in the frame that it is written in, and in its goroutine's list of blocks, innermost
  * first; both belong to that goroutine, so there are no locks here.
  *
- * A block is left once: by the cleanup of its variable, or before that by weir_exit, which unlinks it and calls its leave.
+ * A block is left once: by the cleanup of its variable, or before that by weir_exit, which unlinks it and calls its
+ * leave.
  */
 #include "ctx/ctx.h"
 
@@ -45,8 +46,8 @@ weir_block_ *weir_shield_enter_(weir_block_ *b, weir_duration d) {
 }
 
 /*
- * Deferred calls and open scopes may lie before b in the list: they are the goroutine's, not the block's, come from malloc, and stay.
- * Another block of this stack before it is in a frame that longjmp has left.
+ * Deferred calls and open scopes may lie before b in the list: they are the goroutine's, not the block's, come from
+ * malloc, and stay. Another block of this stack before it is in a frame that longjmp has left.
  */
 static void check_innermost(struct g *g, weir_block_ *b) {
     for (weir_block_ *x = g->blocks; x && x != b; x = x->outer_)

@@ -2,15 +2,16 @@
  * How a context ends: by cancel, by its deadline, with its parent. One procedure for all three, wr_ctx_end.
  *
  * The order for one context: err and cause under its lock (from here on nothing can be linked to it); its timer
- * disarmed; the done channel closed; those asleep under it woken; the watches told; the children taken over
- * into the list of what is to be ended. That list is threaded through the contexts themselves (`next`, which belongs
- * to him who unlinked the context from its parent), so neither depth nor breadth costs stack or memory, and each context
+ * disarmed; the done channel closed; those asleep under it woken; the watches told; the children taken over into the
+ * list of what is to be ended. That list is threaded through the contexts themselves (`next`, which belongs to him
+ * who unlinked the context from its parent), so neither depth nor breadth costs stack or memory, and each context
  * costs a constant. No lock is held over more than a few list operations, and no two at once.
  *
- * What cancel() promises: when it returns, all below has ended, even if somebody else got there first
- * and is not through yet. So a context stays in its parent's list until all below it has ended, and who finds a context already ended waits until it is settled, as one waits for a lock: for a thread
- * that is at work and does not sleep. It waits last, after it has done its own part, for contexts below those it ended only; so
- * the waiting goes strictly down the tree, and cannot go in circles.
+ * What cancel() promises: when it returns, all below has ended, even if somebody else got there first and is not
+ * through yet. So a context stays in its parent's list until all below it has ended, and who finds a context already
+ * ended waits until it is settled, as one waits for a lock: for a thread that is at work and does not sleep. It waits
+ * last, after it has done its own part, for contexts below those it ended only; so the waiting goes strictly down the
+ * tree, and cannot go in circles.
  */
 #include "ctx/ctx.h"
 
@@ -82,8 +83,8 @@ static void tell_watches(struct wr_ending *e) {
     }
 }
 
-/* A child that cannot be retained is on its way out, waiting for this lock perhaps: it is as good as gone, but must not be
- * touched once the lock is free. */
+/* A child that cannot be retained is on its way out, waiting for this lock perhaps: it is as good as gone, but must
+ * not be touched once the lock is free. */
 static void take_children(struct wr_ending *e, struct taken *taken) {
     for (;;) {
         wr_lock(&e->lock, WR_RANK_CTX);

@@ -7,9 +7,9 @@
  * context that can end is also linked into the list `children` of the nearest one above it that can end;
  * that link counts nothing, so the end of a child, or its last release, takes it out again.
  *
- * Two counts on a context that can end. `refs` are the users: whoever was given it, its children, its
- * after-funcs, the goroutines under it. When they reach 0 nobody can see it any more; it leaves its parent and its timer
- * is disarmed. `holds` keep the memory: one for all the users together, one for the armed timer. Who comes from the side
+ * Two counts on a context that can end. `refs` are the users: whoever was given it, its children, its after-funcs,
+ * the goroutines under it. When they reach 0 nobody can see it any more; it leaves its parent and its timer is
+ * disarmed. `holds` keep the memory: one for all the users together, one for the armed timer. Who comes from the side
  * (a parent that ends, under its lock; a timer that fires, by its hold) must first get a user count, and finds out
  * there that it came too late: wr_ctx_try_retain.
  */
@@ -34,7 +34,7 @@ struct weir_ctx {
     _Atomic uint32_t refs;
     enum wr_ctx_kind kind;
     weir_ctx *parent;       /* counted; NULL: none */
-    struct wr_ending *end;  /* itself, or the nearest ancestor whose end is its own: kept by the counts on parents. NULL: never ends */
+    struct wr_ending *end;  /* itself, or the nearest ancestor that can end (kept by the counts above). NULL: none */
 };
 
 struct wr_valued {
@@ -97,8 +97,8 @@ bool wr_ctx_watch(struct wr_ending *e, struct wr_ctx_watch *w);
 bool wr_ctx_unwatch(struct wr_ending *e, struct wr_ctx_watch *w);
 
 /* block.c */
-/* Make ctx, whose count the goroutine takes over, the caller's current context; returns the previous one with its count (NULL:
- * background). */
+/* Make ctx, whose count the goroutine takes over, the caller's current context; returns the previous one with its
+ * count (NULL: background). */
 weir_ctx *wr_ctx_swap(weir_ctx *ctx);
 
 /* ---- Scopes ---------------------------------------------------------------------------------------- */
@@ -124,13 +124,15 @@ struct weir_scope_ {
     weir_time ended_at;             /* when it had */
     uintptr_t opened_at;            /* return address of the call that opened it. Constant */
     weir_scope *record;             /* the user's; of a frame that is gone if record->in_ is not this. Constant */
-    weir_block_ block;              /* of an open scope, in the opener's g->blocks, so that weir_exit closes it. (weir_scoped
-                                     * has a block in its record instead: it is never left without that.) */
-    _Atomic(struct g *) opener;     /* the goroutine with `block` in its list; NULL: none has. Changed by that one only */
+    weir_block_ block;              /* in the opener's g->blocks, so that weir_exit closes the scope. (weir_scoped has
+                                     * a block in its record instead: it is never left without that.) */
+    _Atomic(struct g *) opener;     /* the goroutine with `block` in its list; NULL: none has. Its own to change */
     _Atomic bool closed;
 };
 
-static inline struct weir_scope_ *wr_scope_of_block(weir_block_ *b) { return wr_container(b, struct weir_scope_, block); }
+static inline struct weir_scope_ *wr_scope_of_block(weir_block_ *b) {
+    return wr_container(b, struct weir_scope_, block);
+}
 
 /* scope.c */
 void wr_scope_retain(struct weir_scope_ *in);
@@ -140,11 +142,13 @@ bool wr_scope_has_record(const struct weir_scope_ *in); /* does in->record still
 
 /* scope_go.c */
 void wr_scope_child_ended(struct g *g, int result); /* g->on_end of every child; g->owner is the scope */
-void wr_scope_refuse_slots(struct weir_scope_ *in, int err); /* the lock is held: who waits to start a child goes empty */
+/* The scope has ended, its lock is held: who waits to start a child goes empty. */
+void wr_scope_refuse_slots(struct weir_scope_ *in, int err);
 
 /* scope_watch.c */
 void wr_scope_ended(struct wr_ctx_watch *w);     /* the scope's context has ended */
-bool wr_scope_stop_reports(struct weir_scope_ *in); /* the lock is held; true: the timer's count is the caller's to drop */
+/* No child lives, the lock is held. True: the timer's count is the caller's to drop. */
+bool wr_scope_stop_reports(struct weir_scope_ *in);
 /*
  * Debug builds: is a scope still open whose record lay in a frame of this goroutine, the caller, that has returned? Or
  * is it about to be opened again, at `opening` (or NULL)? Then the process ends with a message.
@@ -156,7 +160,8 @@ static inline void wr_scope_check_frames(struct g *g, const weir_scope *opening)
 #endif
 
 /* What the trace room adds to the messages about scopes; set before start. Without it they show addresses and ids. */
-/* Print g, a child that has outlived the grace of its scope, with its stack, to standard error; called as wr_each_goroutine calls. */
+/* Print g, a child that has outlived the grace of its scope, with its stack, to standard error; called as
+ * wr_each_goroutine calls. */
 extern void (*wr_hook_scope_report)(struct g *g, bool held);
 /* Write "file:line" or the like of the call that returns to pc; false: not known. */
 extern bool (*wr_hook_place)(uintptr_t pc, char *text, size_t size);

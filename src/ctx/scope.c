@@ -7,9 +7,9 @@
  * user's frame is read and written by its own functions alone; children use it too (to start siblings), and
  * may, because no call that would let its frame go returns before they have ended.
  *
- * How control is kept: `live` counts the children, from before each is started until its goroutine is through with all
- * but its last instructions. Waiting sleeps until live is 0. It cannot be cancelled; what a cancelled waiter does instead is to cancel the
- * scope, so that the children have reason to hurry, and wait on.
+ * How control is kept: `live` counts the children, from before each is started until its goroutine is through with
+ * all but its last instructions. Waiting sleeps until live is 0. It cannot be cancelled; what a cancelled waiter does
+ * instead is to cancel the scope, so that the children have reason to hurry, and wait on.
  */
 #include "ctx/ctx.h"
 
@@ -103,8 +103,8 @@ int weir_scope_wait(weir_scope *s) {
 
 /* ---- Closing ------------------------------------------------------------------------------------ */
 
-/* Wait, and let go of it. The first to get past the wait does the letting go. A context made below the scope's, and handed out,
- * ends with the scope in any case. */
+/* Wait, and let go of it. The first to get past the wait does the letting go. A context made below the scope's, and
+ * handed out, ends with the scope in any case. */
 static int finish(weir_scope *s, struct weir_scope_ *in, bool cancel) {
     wr_scope_retain(in);
     if (cancel) weir_ctx_cancel(in->ctx);

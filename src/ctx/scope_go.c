@@ -1,10 +1,10 @@
 /*
  * Starting children in a scope, and their end.
  *
- * A child needs a slot: one of `live`, up to the limit. A slot that becomes free is handed to the one who has waited longest for one, so
- * live stays as it is, and nobody who comes later gets in between: while somebody waits for a slot, none is
- * free. Who waits watches two contexts: its own, as every blocked call does, and the scope's, whose end takes it out of the queue
- * (wr_scope_refuse_slots).
+ * A child needs a slot: one of `live`, up to the limit. A slot that becomes free is handed to the one who has waited
+ * longest for one, so live stays as it is, and nobody who comes later gets in between: while somebody waits for a
+ * slot, none is free. Who waits watches two contexts: its own, as every blocked call does, and the scope's, whose end
+ * takes it out of the queue (wr_scope_refuse_slots).
  */
 #include "ctx/ctx.h"
 

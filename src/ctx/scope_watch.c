@@ -2,7 +2,8 @@
  * What is kept an eye on: the end of a scope's context, children that outlive it, and, in debug builds, scopes that
  * were left open in a function that has returned.
  *
- * The grace report runs in a timer's fire, on a worker, with no lock held; it looks at the children as a dump does, while they go on.
+ * The grace report runs in a timer's fire, on a worker, with no lock held; it looks at the children as a dump does,
+ * while they go on.
  */
 #include "ctx/ctx.h"
 
@@ -55,7 +56,8 @@ static void duration_text(weir_duration d, char *text, size_t size) {
 static void show_plainly(struct g *g, bool held) {
     const char *state = "running";
     struct wr_wait *w = atomic_load_explicit(&g->wait, memory_order_acquire);
-    if (held && atomic_load_explicit(&g->state, memory_order_acquire) == WR_G_WAITING && w) state = wr_reason_text[w->reason];
+    if (held && w && atomic_load_explicit(&g->state, memory_order_acquire) == WR_G_WAITING)
+        state = wr_reason_text[w->reason];
     if (g->site)
         wr_warn("goroutine %" PRIu64 " [%s]: %s, started at %s:%d", g->id, state, g->site->function, g->site->file,
                 g->site->line);
@@ -114,9 +116,8 @@ void wr_scope_ended(struct wr_ctx_watch *w) {
     in->ended_at = wr_now();
     if (in->live > 0) {
         in->timer.fire = grace_over;
-        wr_scope_retain(in);
         arm(in);
-        if (!in->reporting) atomic_fetch_sub_explicit(&in->refs, 1, memory_order_relaxed); /* the watch's is still there */
+        if (in->reporting) wr_scope_retain(in);
     }
     wr_unlock(&in->lock, WR_RANK_SCOPE);
     wr_scope_release(in);
@@ -126,8 +127,8 @@ void wr_scope_ended(struct wr_ctx_watch *w) {
 
 #ifdef WEIR_DEBUG
 /*
- * Live frames lie above this function's. A record below it is in none of them. One above may have been built over since:
- * then it does not hold what it should.
+ * Live frames lie above this function's. A record below it is in none of them. One above may have been built over
+ * since: then it does not hold what it should.
  */
 __attribute__((noinline)) void wr_scope_check_frames(struct g *g, const weir_scope *opening) {
     const char *frame = __builtin_frame_address(0);

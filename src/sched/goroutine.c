@@ -200,13 +200,7 @@ int wr_spawn(const struct wr_spawn *s) {
     g->sp = wr_prepare(g->stack_hi, s->fn, s->args);
     atomic_fetch_add_explicit(&wr_sched.live, 1, memory_order_relaxed);
     atomic_store_explicit(&g->state, WR_G_RUNNABLE, memory_order_release);
-    if (wr_likely(p != NULL)) {
-        wr_next_push(p, g);
-    } else {
-        wr_lock(&wr_sched.lock, WR_RANK_SCHED);
-        wr_global_push(g, g, 1);
-        wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
-    }
+    wr_push_ready(p, g);
     if (m) wr_leave(m);
     wr_wake_worker();
     return 0;

@@ -81,7 +81,9 @@ struct m {
     void *tsan, *asan;           /* its own stack's fiber, fake stack */
     const void *asan_lo;
     size_t asan_size;
-    _Atomic uint32_t frozen;     /* stopped for good by wr_sched_stop */
+    _Atomic uint32_t frozen;     /* by wr_sched_stop. 1: is to stop for good. 2: has */
+    _Atomic uint32_t answers;    /* futex: signals of wr_signal_freeze that it has obeyed or refused */
+    _Atomic bool in_weir;        /* why it refused the last one: it was in a call of ours, which it will leave */
     _Atomic uint32_t gone;       /* left its main loop */
     weir_time new_timer;         /* set while parking, and nobody told yet; 0: none */
 };
@@ -151,6 +153,7 @@ struct g *wr_global_pop(struct p *p);                             /* sched.lock 
 void wr_ring_push(struct p *p, struct g *g);
 struct g *wr_ring_pop(struct p *p);
 void wr_next_push(struct p *p, struct g *g);
+void wr_push_ready(struct p *p, struct g *g);                     /* runnext, or without a P the global queue */
 bool wr_queue_empty(struct p *p);
 struct g *wr_steal(struct p *thief, struct p *victim, bool also_next);
 
@@ -161,13 +164,21 @@ void wr_timers_run_all(weir_time now);
 
 int wr_timer_add_parking(struct wr_timer *t, weir_time when);     /* the caller parks at once: nobody else is woken for it */
 
-/* worker.c */
+/* idle.c */
 void wr_wake_worker(void);                 /* there is work: start somebody if somebody is idle */
 void wr_wake_for_timer(weir_time when);    /* a timer was set: see that somebody wakes in time */
 void wr_hand_off(struct p *p);             /* sched.lock held: give an ownerless P to a thread, or to the idle ones */
 struct p *wr_take_idle_p(void);            /* sched.lock held; NULL: none */
 void wr_put_idle_p(struct p *p);           /* sched.lock held */
 bool wr_start_m(struct p *p, bool spinning); /* sched.lock held; false: no thread could be made, p is idle */
+bool wr_any_queue(void);                   /* is anything in any run queue? */
+void wr_wake_m(struct m *m);               /* sched.lock held */
+void wr_idle(struct m *m);                 /* sleep without a P */
+void wr_idle_locked(struct m *m);          /* a thread that is tied to a goroutine sleeps until that runs */
+
+/* worker.c */
+void *wr_m_main(void *arg);
+void wr_freeze_if_left(struct m *m);       /* stop for good if the runtime has stopped without this thread */
 void wr_after_switch(void *previous);
 void wr_schedule_away(struct g *g);        /* entered; leave g's stack; returns, still entered, when g runs again */
 void wr_requeue_away(struct g *g);         /* entered, without a P: into the global queue, and away */

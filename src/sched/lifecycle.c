@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 __thread bool wr_in_run __attribute__((tls_model("initial-exec")));
 
@@ -39,13 +40,20 @@ static size_t stack_from_environment(void) {
 
 /* Threads that the program is born with: one, and those of an emulator. What it has started since may call in any time. */
 static int threads_at_birth;
-__attribute__((constructor)) static void count_threads_at_birth(void) { threads_at_birth = wr_threads_now(); }
+static pid_t born_as;
+__attribute__((constructor)) static void count_threads_at_birth(void) {
+    threads_at_birth = wr_threads_now();
+    born_as = getpid();
+}
 static int left_threads; /* of ours, which wr_sched_stop could not end */
 
 int wr_sched_start(enum wr_mode mode) {
     uint32_t off = 0;
     if (!atomic_compare_exchange_strong(&wr_sched.running, &off, 2)) return -EBUSY; /* 2: starting */
     int others = wr_threads_now() - threads_at_birth - left_threads;
+#ifdef WR_TSAN
+    if (getpid() != born_as) others--; /* the sanitizer's own, which a forked child has from the start */
+#endif
     if (mode == WR_MODE_MAIN) wr_foreign_drop_self(); /* it will wait, not call */
     wr_sched.mode = mode;
     wr_sched.default_stack = stack_from_environment();
@@ -130,6 +138,29 @@ static void abandon(struct g *g, bool held, void *n) {
 }
 
 /*
+ * A thread that is inside the runtime is always waited for: it is about to leave, and must not do so in the middle of the next
+ * run. One whose goroutine makes one call after the other is tried for longer, since it can be stopped only between two.
+ */
+static void let_threads_end(void) {
+    weir_time patience = wr_now() + 20 * WEIR_MILLISECOND, end = patience + 200 * WEIR_MILLISECOND;
+    for (struct m *last;;) {
+        weir_time now = wr_now();
+        last = NULL;
+        for (struct m *m = wr_sched.all_ms; m; m = m->next_m) {
+            if (atomic_load_explicit(&m->gone, memory_order_acquire) || atomic_load(&m->frozen) == 2) continue;
+            atomic_store(&m->wake, 1);
+            wr_futex_wake(&m->wake, 1);
+            bool inside = atomic_load(&m->busy);
+            if (atomic_load(&m->blocking)) atomic_store(&m->frozen, 1);
+            else if (inside || now < (atomic_load(&m->in_weir) ? end + 2 * WEIR_SECOND : end)) last = m;
+            if (last == m && !inside && now >= patience) wr_signal_freeze(m);
+        }
+        if (!last) return;
+        if (now < patience || atomic_load(&last->busy)) wr_futex_wait(&last->gone, 0, now + WEIR_MILLISECOND);
+    }
+}
+
+/*
  * Workers end when they come to the scheduler. A thread that does not, since its goroutine computes, is stopped by a signal
  * where it stands, but neither inside the C library, whose locks the rest of the program needs, nor inside weir, whose locks it
  * needs as well: so a callback of weir_once_do that never ends does not stop either. What is in weir_blocking stops
@@ -140,21 +171,9 @@ int wr_sched_stop(void) {
     atomic_store(&wr_sched.stopping, 1);
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     wr_sysmon_stop();
+    let_threads_end();
     bool all_gone = true;
-    weir_time patience = wr_now() + 20 * WEIR_MILLISECOND, end = patience + 200 * WEIR_MILLISECOND;
-    for (struct m *m = wr_sched.all_ms; m; m = m->next_m) {
-        while (!atomic_load_explicit(&m->gone, memory_order_acquire) && atomic_load(&m->frozen) != 2) {
-            atomic_store(&m->wake, 1);
-            wr_futex_wake(&m->wake, 1);
-            if (atomic_load(&m->blocking)) {
-                atomic_store(&m->frozen, 1);
-                break;
-            }
-            weir_time now = wr_now();
-            if (now > end) break;
-            if (now < patience) wr_futex_wait(&m->gone, 0, now + WEIR_MILLISECOND);
-            else wr_signal_freeze(m);
-        }
+    for (struct m *m = wr_sched.all_ms; m; m = m->next_m)
         if (!atomic_load(&m->gone)) { /* if it is not frozen yet, then when it comes to the scheduler */
             uint32_t running = 0;
             atomic_compare_exchange_strong(&m->frozen, &running, 1);
@@ -162,7 +181,6 @@ int wr_sched_stop(void) {
             all_gone = false;
             left_threads++;
         }
-    }
     wr_signal_restore();
     static size_t left; /* of earlier runs too */
     wr_each_goroutine(abandon, &left);

@@ -81,6 +81,16 @@ void wr_next_push(struct p *p, struct g *g) {
     if (kicked) wr_ring_push(p, kicked);
 }
 
+void wr_push_ready(struct p *p, struct g *g) {
+    if (wr_likely(p != NULL)) {
+        wr_next_push(p, g);
+        return;
+    }
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    wr_global_push(g, g, 1);
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+}
+
 struct g *wr_ring_pop(struct p *p) {
     uint32_t head = atomic_load_explicit(&p->head, memory_order_acquire);
     for (;;) {

@@ -5,9 +5,14 @@
  */
 #include "sched/inner.h"
 
+#include <dlfcn.h>
 #include <link.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -43,6 +48,27 @@ static int note_libc(struct dl_phdr_info *info, size_t size, void *arg) {
     return 0;
 }
 
+/*
+ * Where the C library only waits and holds no lock. A signal ends these waits even where its handler asks for a restart, so a
+ * goroutine that was not stopped here would see its sleep end early, and go on.
+ */
+static struct {
+    uintptr_t lo, hi;
+} waiting_code[8];
+static int n_waiting_code;
+
+static void note_waiting(void *function) {
+#ifdef __GLIBC__
+    Dl_info info;
+    ElfW(Sym) *symbol = NULL;
+    if (!dladdr1(function, &info, (void **)&symbol, RTLD_DL_SYMENT) || !symbol || !info.dli_saddr) return;
+    waiting_code[n_waiting_code].lo = (uintptr_t)info.dli_saddr;
+    waiting_code[n_waiting_code++].hi = (uintptr_t)info.dli_saddr + symbol->st_size;
+#else
+    (void)function;
+#endif
+}
+
 static bool in_libc(const void *context) {
 #if defined(__x86_64__)
     uintptr_t pc = (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
@@ -56,6 +82,7 @@ static bool in_libc(const void *context) {
 
 _Noreturn void wr_freeze(void) {
     sigset_t all;
+    atomic_store(&wr_m()->frozen, 2);
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, NULL);
     for (;;) pause();
@@ -69,6 +96,15 @@ static size_t stack_of(const void *context, uintptr_t *pcs, size_t max) {
 #else
     return wr_unwind_signal(context, pcs, max);
 #endif
+}
+
+static bool waits_in_libc(const void *context) {
+    uintptr_t pcs[3]; /* newer ones make the system call in a function below */
+    size_t n = stack_of(context, pcs, sizeof pcs / sizeof pcs[0]);
+    for (size_t i = 0; i < n; i++)
+        for (int j = 0; j < n_waiting_code; j++)
+            if (pcs[i] >= waiting_code[j].lo && pcs[i] < waiting_code[j].hi) return true;
+    return false;
 }
 
 /* The linker's names for where the public functions lie. */
@@ -87,10 +123,14 @@ static void on_signal(int signo, siginfo_t *info, void *context) {
     (void)signo, (void)info;
     int saved_errno = errno;
     struct m *m = wr_m();
-    if (m && atomic_load(&m->frozen) == 1 && !atomic_load(&m->busy) && !in_libc(context) && !in_weir(context)) {
-        atomic_store(&m->frozen, 2);
-        wr_futex_wake(&m->frozen, 1);
-        wr_freeze();
+    if (m && atomic_load(&m->frozen) == 1) {
+        bool ours_now = atomic_load(&m->busy) || in_weir(context);
+        bool now = !ours_now && (!in_libc(context) || waits_in_libc(context));
+        atomic_store(&m->in_weir, ours_now);
+        if (now) atomic_store(&m->frozen, 2);
+        atomic_fetch_add(&m->answers, 1);
+        wr_futex_wake(&m->answers, 1);
+        if (now) wr_freeze();
     }
     uint32_t asked = ASKED;
     if (atomic_load(&ask.state) == ASKED && (wr_self_or_null() == ask.g || (m && m == ask.m)) &&
@@ -127,19 +167,25 @@ size_t wr_running_stack(struct g *g, uintptr_t *pcs, size_t max) {
 }
 
 bool wr_signal_freeze(struct m *m) {
-    if (!ours) return true;
-    uint32_t running = 0;
+    if (!ours) {
+        wr_futex_wait(&m->gone, 0, wr_now() + WEIR_MILLISECOND);
+        return false;
+    }
+    uint32_t running = 0, answers = atomic_load(&m->answers);
     atomic_compare_exchange_strong(&m->frozen, &running, 1);
     if (running == 2) return true;
     pthread_kill(m->thread, SIGURG);
-    wr_futex_wait(&m->frozen, 1, wr_now() + WEIR_MILLISECOND);
+    wr_futex_wait(&m->answers, answers, wr_now() + WEIR_MILLISECOND);
     return atomic_load(&m->frozen) == 2;
 }
 
 void wr_signal_setup(void) {
     struct sigaction now = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK };
-    n_libc_code = 0;
+    n_libc_code = n_waiting_code = 0;
     dl_iterate_phdr(note_libc, NULL);
+    void *const waiting[] = { (void *)clock_nanosleep, (void *)poll, (void *)ppoll, (void *)select, (void *)pselect,
+                              (void *)epoll_wait, (void *)epoll_pwait };
+    for (size_t i = 0; i < sizeof waiting / sizeof waiting[0]; i++) note_waiting(waiting[i]);
     if (sigaction(SIGURG, NULL, &before) == 0 && (before.sa_handler == SIG_DFL || before.sa_handler == SIG_IGN))
         ours = sigaction(SIGURG, &now, NULL) == 0;
 }

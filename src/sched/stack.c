@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifdef WEIR_HAVE_VALGRIND
@@ -60,6 +61,17 @@ static size_t class_of(size_t bytes) {
     return c;
 }
 
+/* An emulator may take the advice and do nothing. Whether a page can be read is asked of a call that copies the signal set from
+ * there before it looks at its bad first argument. */
+static bool guard_advice_works(void) {
+    char *page = mmap(NULL, pool.page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) return false;
+    bool works = madvise(page, pool.page, MADV_GUARD_INSTALL) == 0 &&
+                 syscall(SYS_rt_sigprocmask, -1, page, NULL, sizeof(uint64_t)) < 0 && errno == EFAULT;
+    munmap(page, pool.page);
+    return works;
+}
+
 void wr_stacks_init(void) {
     const char *env = getenv("WEIR_STACK_GUARD");
     pool.page = (size_t)sysconf(_SC_PAGESIZE);
@@ -67,6 +79,7 @@ void wr_stacks_init(void) {
     if (env && !strcmp(env, "mprotect")) pool.guard = GUARD_MPROTECT;
     else if (env && !strcmp(env, "none")) pool.guard = GUARD_NONE;
     else if (env && *env && strcmp(env, "madvise")) wr_warn("WEIR_STACK_GUARD=%s: not madvise, mprotect or none; taken as madvise", env);
+    if (pool.guard == GUARD_MADVISE && !guard_advice_works()) pool.guard = GUARD_MPROTECT;
 }
 
 static void set_guard(char *slot) {
@@ -84,18 +97,35 @@ static void set_guard(char *slot) {
     }
 }
 
+/*
+ * Slots are aligned to their size, so a slot is found from any address in it. The control blocks are staggered over the first 1.5 KiB
+ * below the top: at equal offsets of their pages all goroutines would share a few sets of the first-level cache.
+ */
+#define COLOURS 24
 static struct g *control_block(char *slot, size_t size) {
-    return (struct g *)(slot + size - ((sizeof(struct g) + 63) & ~(size_t)63));
+    size_t colour = (uintptr_t)slot / size % COLOURS;
+    return (struct g *)(slot + size - ((sizeof(struct g) + 63) & ~(size_t)63) - colour * 64);
+}
+static char *slot_of(struct g *g, size_t size) { return (char *)((uintptr_t)g & ~(size - 1)); }
+
+/* Aligned to `size`; the kernel mostly gives the next such mapping below the last. NULL: no address space. */
+static char *map_aligned(size_t bytes, size_t size) {
+    char *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED || (uintptr_t)at % size == 0) return at == MAP_FAILED ? NULL : at;
+    munmap(at, bytes);
+    at = mmap(NULL, bytes + size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED) return NULL;
+    size_t before = (size - (uintptr_t)at % size) % size;
+    if (before) munmap(at, before);
+    if (size > before) munmap(at + before + bytes, size - before);
+    return at + before;
 }
 
 static struct slab *slab_new(struct class *class, size_t size) {
     size_t bytes = size > SLAB_BYTES ? size : SLAB_BYTES;
     char *base;
-    for (;; bytes /= 2) {
-        base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (base != MAP_FAILED) break;
+    for (; !(base = map_aligned(bytes, size)); bytes /= 2)
         if (bytes / 2 < size) return NULL;
-    }
     madvise(base, bytes, MADV_NOHUGEPAGE); /* a huge page under a stack would undo "one page each" */
     uint32_t n = (uint32_t)(bytes / size);
     struct slab *slab = calloc(1, sizeof *slab);
@@ -128,8 +158,7 @@ static struct g *slot_new(struct class *class, size_t size) {
 }
 
 static void set_bounds(struct g *g, size_t size) {
-    char *slot = (char *)(((uintptr_t)g + sizeof *g + 63) & ~(uintptr_t)63) - size;
-    g->stack_lo = slot + pool.page;
+    g->stack_lo = slot_of(g, size) + pool.page;
     g->stack_hi = (char *)((uintptr_t)g & ~(uintptr_t)15);
 }
 
@@ -206,8 +235,8 @@ void wr_stacks_trim(void) {
         do {
             wr_lock(&pool.lock, WR_RANK_STACK);
             for (int i = 0; i < 16 && class->trimmed < class->idle; i++) {
-                char *top = (char *)(((uintptr_t)class->pool[class->trimmed++] + sizeof(struct g) + 63) & ~(uintptr_t)63);
-                madvise(top - ((size_t)1 << c) + pool.page, ((size_t)1 << c) - pool.page, MADV_DONTNEED);
+                char *slot = slot_of(class->pool[class->trimmed++], (size_t)1 << c);
+                madvise(slot + pool.page, ((size_t)1 << c) - pool.page, MADV_DONTNEED);
             }
             more = class->trimmed < class->idle;
             wr_unlock(&pool.lock, WR_RANK_STACK);

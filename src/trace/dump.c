@@ -93,6 +93,11 @@ static bool cancelled(void) { return atomic_load_explicit(&wr_dump_cancel, memor
 
 /* ---- Level 2 ------------------------------------------------------------------------------------------ */
 
+static void hint_put(struct wr_text *t) {
+    if (!wr_symbol_has_lines())
+        wr_text_put(t, "# weir was built without libdw, so there are no lines; addr2line knows them\n");
+}
+
 static void dump_each(struct wr_text *t, const struct wr_snapshot *self, struct batch *b) {
     bool first = true;
     if (self) {
@@ -104,6 +109,9 @@ static void dump_each(struct wr_text *t, const struct wr_snapshot *self, struct 
             if (!first) wr_text_put(t, "\n");
             wr_snapshot_put(t, &b->goroutines[i]);
         }
+    if (first || wr_symbol_has_lines()) return;
+    wr_text_put(t, "\n");
+    hint_put(t);
 }
 
 /* ---- Level 1 ------------------------------------------------------------------------------------------ */
@@ -247,22 +255,17 @@ static void dump_grouped(struct wr_text *t, const struct wr_snapshot *self, stru
     while (!gs.no_memory && !cancelled() && next_batch(b))
         for (size_t i = 0; i < b->n; i++) count_one(&gs, &b->goroutines[i]);
     if (!gs.no_memory) groups_put(t, &gs);
+    if (!t->error) hint_put(t);
     if (gs.no_memory && !t->error) t->error = -ENOMEM;
     groups_free(&gs);
 }
 
 /* ---- The call ------------------------------------------------------------------------------------------ */
 
-static void hint_put(struct wr_text *t, int level) {
-    if (!wr_symbol_has_lines())
-        wr_text_put(t, "%s# weir was built without libdw, so there are no lines; addr2line knows them\n", level == 2 ? "\n" : "");
-}
-
 void wr_dump_all(struct wr_text *t) {
     struct batch b = { .n = 0 };
     wr_symbol_refresh();
     dump_each(t, NULL, &b);
-    hint_put(t, 2);
 }
 
 struct dump {
@@ -283,7 +286,6 @@ static void dump(void *arg) {
     if (d->g) wr_snapshot_self(d->g, &self, d->pcs, d->n);
     if (d->level == 2) dump_each(&t, d->g ? &self : NULL, &b);
     else dump_grouped(&t, d->g ? &self : NULL, &b);
-    hint_put(&t, d->level);
     d->error = wr_text_close(&t);
 }
 

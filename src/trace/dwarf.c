@@ -153,10 +153,12 @@ void wr_dwarf_forget(void) { dwfl = NULL; }
 
 /* ---- What is at an address --------------------------------------------------------------------------- */
 
-/* The compilation unit that holds the address. Not every compiler writes the table by which libdw finds it. */
+/* The compilation unit that holds the address. Not every compiler writes the table by which libdw finds it, and where only some
+ * units are in the table, libdw takes one of those that is near. */
 static Dwarf_Die *unit_at(Dwfl_Module *module, Dwarf_Addr address, Dwarf_Addr *bias) {
     Dwarf_Die *unit = dwfl_module_addrdie(module, address, bias);
-    if (unit) return unit;
+    if (unit && dwarf_haspc(unit, address - *bias) > 0) return unit;
+    unit = NULL;
     while ((unit = dwfl_module_nextcu(module, unit, bias)))
         if (dwarf_haspc(unit, address - *bias) > 0) return unit;
     return NULL;
@@ -187,34 +189,58 @@ static const char *file_of(Dwarf_Die *unit, const char *name) {
     return wr_symbol_intern(name);
 }
 
-/* The functions around `address` in a unit, inlined ones first; each is called from the place that the one before it says. */
+/* Functions around an address, outermost first. */
+struct chain {
+    Dwarf_Addr address;
+    size_t n;
+    Dwarf_Die functions[4 * WR_INLINED];
+};
+
+/*
+ * Look below `parent`; true: found. libdw's dwarf_getscopes would do, but for calls inlined from another unit, as link-time
+ * optimisation does, and for lambdas. Functions may be in namespaces and classes, and, if looked for `everywhere`, in functions.
+ */
+static bool find_functions(Dwarf_Die *parent, struct chain *chain, bool everywhere) {
+    Dwarf_Die child;
+    if (dwarf_child(parent, &child)) return false;
+    do {
+        int tag = dwarf_tag(&child);
+        bool function = tag == DW_TAG_subprogram || tag == DW_TAG_inlined_subroutine;
+        if (dwarf_haspc(&child, chain->address) > 0) {
+            if (function && chain->n < sizeof chain->functions / sizeof chain->functions[0])
+                chain->functions[chain->n++] = child;
+            find_functions(&child, chain, everywhere);
+            return true;
+        }
+        bool holds_functions = tag == DW_TAG_namespace || tag == DW_TAG_structure_type || tag == DW_TAG_class_type ||
+                               (everywhere && (tag == DW_TAG_subprogram || tag == DW_TAG_lexical_block));
+        if (holds_functions && find_functions(&child, chain, everywhere)) return true;
+    } while (dwarf_siblingof(&child, &child) == 0);
+    return false;
+}
+
+/* Innermost first; each is called from the place that the one before it says. */
 static size_t functions_at(Dwarf_Die *unit, Dwarf_Addr address, struct wr_frame *frames, size_t max) {
-    Dwarf_Die *innermost, *scopes;
+    struct chain chain = { .address = address };
     Dwarf_Files *files = NULL;
     size_t n = 0;
-    int n_scopes = dwarf_getscopes(unit, address, &innermost);
-    if (n_scopes <= 0) return 0;
-    n_scopes = dwarf_getscopes_die(&innermost[0], &scopes);
-    free(innermost);
-    if (n_scopes <= 0) return 0;
+    if (!find_functions(unit, &chain, false)) find_functions(unit, &chain, true);
     dwarf_getsrcfiles(unit, &files, NULL);
 
     Dwarf_Line *line = dwarf_getsrc_die(unit, address);
     const char *file = line ? dwarf_linesrc(line, NULL, NULL) : NULL;
     int number = 0;
     if (line) dwarf_lineno(line, &number);
-    for (int i = 0; i < n_scopes && n < max; i++) {
-        int tag = dwarf_tag(&scopes[i]);
-        if (tag != DW_TAG_inlined_subroutine && tag != DW_TAG_subprogram) continue;
-        const char *name = name_of(&scopes[i]);
+    for (size_t i = chain.n; i-- > 0 && n < max;) {
+        Dwarf_Die *function = &chain.functions[i];
+        const char *name = name_of(function);
         frames[n++] = (struct wr_frame){ .function = name ? wr_symbol_intern(name) : NULL, .named = true,
-                                         .file = number > 0 ? file_of(unit, file) : "?\?", .line = number };
-        if (tag == DW_TAG_subprogram) break;
-        Dwarf_Word index = number_of(&scopes[i], DW_AT_call_file);
+                                         .file = file_of(unit, file), .line = number };
+        if (dwarf_tag(function) == DW_TAG_subprogram) break;
+        Dwarf_Word index = number_of(function, DW_AT_call_file);
         file = files ? dwarf_filesrc(files, index, NULL, NULL) : NULL;
-        number = (int)number_of(&scopes[i], DW_AT_call_line);
+        number = (int)number_of(function, DW_AT_call_line);
     }
-    free(scopes);
     return n;
 }
 

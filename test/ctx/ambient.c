@@ -13,7 +13,8 @@ static weir_ctx *ended(void) {
     return ctx;
 }
 
-/* Run `call`, which must block, in a goroutine under a context that is cancelled once the call sleeps in `state`; what it returns. */
+/* Run `call`, which must block, in a goroutine under a context that is cancelled once the call sleeps in `state`;
+ * what it returns. */
 struct asleep {
     int (*call)(void *);
     void *arg;
@@ -262,7 +263,7 @@ TEST(a_done_arm_sees_a_context_that_is_not_the_current_one) {
     weir_ctx_cancel(other);
     CHECK_EQ(weir_select(weir_on_done(other)), 0);
     CHECK_EQ(weir_ctx_err(NULL), 0);
-    weir_with(other) CHECK_EQ(weir_select(weir_on_done(NULL)), 0); /* a ready arm, before the end of the current context */
+    weir_with(other) CHECK_EQ(weir_select(weir_on_done(NULL)), 0); /* a ready arm, before the context's end */
     weir_ctx_release(other), weir_ctx_release(timed);
 }
 

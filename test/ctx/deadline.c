@@ -81,7 +81,8 @@ TEST(an_earlier_deadline_ends_the_child_alone) {
 }
 
 TEST(a_later_deadline_is_cut_to_the_parents) {
-    weir_ctx *parent = weir_ctx_with_timeout(NULL, 10 * WEIR_MILLISECOND), *child = weir_ctx_with_timeout(parent, WEIR_HOUR);
+    weir_ctx *parent = weir_ctx_with_timeout(NULL, 10 * WEIR_MILLISECOND);
+    weir_ctx *child = weir_ctx_with_timeout(parent, WEIR_HOUR);
     weir_time of_parent = 0, of_child = 0;
     CHECK(weir_ctx_deadline(parent, &of_parent));
     CHECK(weir_ctx_deadline(child, &of_child));

@@ -85,7 +85,10 @@ TEST(a_cancel_that_comes_second_also_returns_only_when_all_below_has_ended) {
 static void make_children(weir_ctx *ctx, _Atomic int *made, _Atomic bool *stop) {
     while (!atomic_load(stop)) {
         weir_ctx *kids[8];
-        for (int i = 0; i < 8; i++) kids[i] = i % 2 ? weir_ctx_with_cancel(i > 1 ? kids[i - 1] : ctx) : weir_ctx_with_timeout(ctx, WEIR_HOUR);
+        for (int i = 0; i < 8; i += 2) {
+            kids[i] = weir_ctx_with_timeout(ctx, WEIR_HOUR);
+            kids[i + 1] = weir_ctx_with_cancel(kids[i]);
+        }
         atomic_fetch_add(made, 8);
         if (weir_ctx_err(ctx))
             for (int i = 0; i < 8; i++) {

@@ -147,7 +147,8 @@ TEST(a_cause_of_zero_means_cancelled) {
 }
 
 TEST(the_cause_goes_to_the_children_but_not_over_their_own) {
-    weir_ctx *parent = weir_ctx_with_cancel(NULL), *early = weir_ctx_with_cancel(parent), *late = weir_ctx_with_cancel(parent);
+    weir_ctx *parent = weir_ctx_with_cancel(NULL);
+    weir_ctx *early = weir_ctx_with_cancel(parent), *late = weir_ctx_with_cancel(parent);
     weir_ctx_cancel_cause(early, -ENOENT);
     weir_ctx_cancel_cause(parent, -EIO);
     CHECK_EQ(weir_ctx_cause(early), -ENOENT);

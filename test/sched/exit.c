@@ -42,9 +42,10 @@ TEST(deferring_is_per_goroutine_not_per_function) {
     expect_said("()io");
 }
 
-static void exits_deep_inside(int depth) {
-    if (depth > 0) exits_deep_inside(depth - 1);
-    else weir_exit();
+static void exits_deep_inside(volatile int depth) {
+    if (depth == 0) weir_exit();
+    depth--;
+    if (depth >= 0) exits_deep_inside(depth);
     say("!");
 }
 static void exits_from_nested_calls(void) {

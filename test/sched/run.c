@@ -1,6 +1,7 @@
 /* weir_run, weir_start, weir_stop: what starts, what is left afterwards, and doing it again. */
 #include "sched_test.h"
 
+#include <poll.h>
 #include <sys/ioctl.h>
 
 static _Atomic long counter;
@@ -92,7 +93,11 @@ static void counts_starts(void) {
 static void counts_and_calls(void) {
     for (;; counter++) (void)weir_id();
 }
-static void (*const counters[])(void) = { counts, counts_and_yields, counts_and_sleeps, counts_starts, counts_and_calls };
+static void counts_and_rests(void) {
+    for (;; counter++) usleep(100);
+}
+static void (*const counters[])(void) = { counts, counts_and_yields, counts_and_sleeps, counts_starts, counts_and_calls,
+                                          counts_and_rests };
 static int leaves_running(void *fn) {
     weir_procs(2);
     for (int i = 0; i < 3; i++) TEST_GO((void (*)(void))fn);
@@ -105,6 +110,47 @@ PLAIN_TEST(who_still_runs_is_stopped) {
         CHECK_EQ(weir_run(leaves_running, (void *)counters[i]), 0);
         expect_that_nobody_counts();
     }
+}
+
+static int sleeps_in_libc(void *arg) {
+    return arg ? poll(NULL, 0, 3600000) : (int)sleep(3600);
+}
+static void sleeps_then_counts(int with_poll) {
+    running++;
+    (void)sleeps_in_libc(with_poll ? &running : NULL);
+    counter++;
+}
+static int leaves_asleep(void *arg) {
+    TEST_GO(sleeps_then_counts, 0);
+    TEST_GO(sleeps_then_counts, 1);
+    TEST_UNTIL(running == 2);
+    return 0;
+}
+PLAIN_TEST(who_sleeps_in_the_c_library_is_not_woken) {
+    test_ignore_leaks();
+    CHECK_EQ(weir_run(leaves_asleep, NULL), 0);
+    expect_that_nobody_counts();
+    CHECK_EQ(counter, 0);
+}
+
+static int_chan used;
+static void uses_the_channel(void) {
+    for (int v;; counter++) {
+        (void)!weir_try_send(used, 1);
+        (void)!weir_try_recv(used, &v);
+    }
+}
+/* They are stopped anywhere, but not where they hold a lock that is needed yet. */
+PLAIN_TEST(what_they_used_can_still_be_used) {
+    test_ignore_leaks();
+    used = weir_make(int_chan, 1);
+    for (int i = 0; i < 30; i++) {
+        CHECK_EQ(weir_run(leaves_running, (void *)uses_the_channel), 0);
+        (void)!weir_try_recv(used, NULL);
+        CHECK_EQ(weir_try_send(used, 1), 0);
+        CHECK_EQ(weir_len(used), 1);
+    }
+    expect_that_nobody_counts();
 }
 
 static int_chan ch;
@@ -206,7 +252,7 @@ PLAIN_TEST(a_run_can_follow_one_that_left_goroutines_behind) {
     test_ignore_leaks();
     ch = weir_make(int_chan, 0);
     for (int i = 0; i < 20; i++) {
-        CHECK_EQ(weir_run(leaves_running, (void *)counters[i % 5]), 0);
+        CHECK_EQ(weir_run(leaves_running, (void *)counters[i % 6]), 0);
         CHECK_EQ(weir_run(works_alone, (void *)(intptr_t)i), 5);
     }
     (void)works_beside_remains;

@@ -40,19 +40,20 @@ __attribute__((noinline)) static void open_below(void) {
 }
 
 #ifdef WEIR_DEBUG
-EXIT_TEST(a_scope_left_open_is_caught_by_the_next_open, 2, "was not closed, and the function that opened it has returned") {
+#define RETURNED "was not closed, and the function that opened it has returned"
+EXIT_TEST(a_scope_left_open_is_caught_by_the_next_open, 2, RETURNED) {
     leave_open_deep();
     open_in_same_place();
 }
-EXIT_TEST(a_scope_left_open_is_caught_when_its_frame_has_been_built_over, 2, "was not closed, and the function that opened it has returned") {
+EXIT_TEST(a_scope_left_open_is_caught_when_its_frame_has_been_built_over, 2, RETURNED) {
     leave_open_deep();
     open_below();
 }
-EXIT_TEST(a_scope_left_open_is_caught_by_a_block, 2, "was not closed, and the function that opened it has returned") {
+EXIT_TEST(a_scope_left_open_is_caught_by_a_block, 2, RETURNED) {
     leave_open_deep();
     weir_timeout(WEIR_SECOND) weir_yield();
 }
-EXIT_TEST(a_scope_left_open_is_caught_by_a_wait, 2, "was not closed, and the function that opened it has returned") {
+EXIT_TEST(a_scope_left_open_is_caught_by_a_wait, 2, RETURNED) {
     weir_scope s;
     CHECK_EQ(weir_scope_open(&s, NULL), 0);
     leave_open_deep();
@@ -67,7 +68,7 @@ EXIT_TEST(a_scope_opened_twice_is_caught, 2, "was not closed, and is opened agai
     CHECK_EQ(weir_scope_open(&s, NULL), 0);
     CHECK_EQ(weir_scope_open(&s, NULL), 0);
 }
-EXIT_TEST(a_goroutine_that_ends_with_an_open_scope_is_caught, 2, "a goroutine has ended with an open scope: scope opened at ") {
+EXIT_TEST(a_goroutine_that_ends_with_an_open_scope_is_caught, 2, "has ended with an open scope: scope opened at ") {
     TEST_GO(leave_open);
     CHECK_EQ(weir_sleep(WEIR_HOUR), 0);
 }

@@ -104,7 +104,8 @@ static void go_in_turn(struct queue *q, int i, weir_ctx *ctx) {
     }
 }
 static struct queue open_queue(void) {
-    struct queue q = { .until = weir_make(weir_unit_chan, 0), .order = weir_make(int_chan, 100), .results = weir_make(int_chan, 100) };
+    struct queue q = { .until = weir_make(weir_unit_chan, 0) };
+    q.order = weir_make(int_chan, 100), q.results = weir_make(int_chan, 100);
     return q;
 }
 static void free_queue(struct queue *q) { weir_release(q->until), weir_release(q->order), weir_release(q->results); }

@@ -1,0 +1,242 @@
+/*
+ * Waking and idling: which thread sleeps and who ends that. The argument that no wake-up is lost is in worker.c; all lists here
+ * are guarded by sched.lock.
+ */
+#include "sched/inner.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+void (*wr_hook_deadlock)(const char *sentence);
+
+/* ---- Waking ---------------------------------------------------------------------------------------- */
+
+struct p *wr_take_idle_p(void) {
+    struct p *p;
+    while ((p = wr_sched.idle_ps)) {
+        wr_sched.idle_ps = p->next_idle;
+        atomic_fetch_sub_explicit(&wr_sched.n_idle_ps, 1, memory_order_relaxed);
+        if (p->id < atomic_load_explicit(&wr_sched.procs, memory_order_relaxed)) return p;
+        p->retired = true;
+    }
+    return NULL;
+}
+
+void wr_put_idle_p(struct p *p) {
+    if (p->id >= atomic_load_explicit(&wr_sched.procs, memory_order_relaxed)) {
+        p->retired = true;
+        return;
+    }
+    p->next_idle = wr_sched.idle_ps;
+    wr_sched.idle_ps = p;
+    atomic_fetch_add_explicit(&wr_sched.n_idle_ps, 1, memory_order_relaxed);
+}
+
+/* Take an idle thread, rather not the one that keeps the time. */
+static struct m *take_idle_m(void) {
+    struct m **at = &wr_sched.idle_ms, **best = NULL;
+    for (; *at; at = &(*at)->next_idle)
+        if (!best || (*at)->sleeps_until == WR_NEVER) {
+            best = at;
+            if ((*at)->sleeps_until == WR_NEVER) break;
+        }
+    if (!best) return NULL;
+    struct m *m = *best;
+    *best = m->next_idle;
+    m->idle = false;
+    wr_sched.n_running++;
+    return m;
+}
+
+void wr_wake_m(struct m *m) {
+    atomic_store_explicit(&m->wake, 1, memory_order_release);
+    wr_futex_wake(&m->wake, 1);
+}
+
+static struct m *m_new(struct p *p, bool spinning) {
+    struct m *m = calloc(1, sizeof *m);
+    if (!m) return NULL;
+    atomic_store_explicit(&m->p, p, memory_order_relaxed);
+    m->spinning = spinning;
+    atomic_store_explicit(&m->busy, 1, memory_order_relaxed);
+    m->random = (uint64_t)wr_now() ^ (uint64_t)(uintptr_t)m;
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, (size_t)512 << 10);
+    int e = pthread_create(&m->thread, &attr, wr_m_main, m);
+    pthread_attr_destroy(&attr);
+    if (e) {
+        free(m);
+        return NULL;
+    }
+    m->next_m = wr_sched.all_ms;
+    wr_sched.all_ms = m;
+    wr_sched.n_ms++;
+    wr_sched.n_running++;
+    return m;
+}
+
+bool wr_start_m(struct p *p, bool spinning) {
+    struct m *m = take_idle_m();
+    if (m) {
+        atomic_store_explicit(&m->p, p, memory_order_release);
+        m->spinning = spinning;
+        wr_wake_m(m);
+    } else if (!m_new(p, spinning)) {
+        static bool said;
+        if (!said) wr_warn("no more threads can be made (%u are there): goroutines wait for those", wr_sched.n_ms);
+        said = true;
+        if (spinning) atomic_fetch_sub(&wr_sched.spinning, 1);
+        wr_put_idle_p(p);
+        return false;
+    }
+    if (atomic_load_explicit(&wr_sched.sysmon_idle, memory_order_relaxed)) wr_sysmon_nudge();
+    return true;
+}
+
+void wr_wake_worker(void) {
+    /* The push before was the fence: publish, fence, look. The other side is in find_runnable. */
+    if (wr_likely(atomic_load(&wr_sched.n_idle_ps) == 0) || atomic_load(&wr_sched.spinning) > 0) return;
+    uint32_t none = 0;
+    if (!atomic_compare_exchange_strong(&wr_sched.spinning, &none, 1)) return;
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    struct p *p = atomic_load_explicit(&wr_sched.stopping, memory_order_relaxed) ? NULL : wr_take_idle_p();
+    if (p) wr_start_m(p, true);
+    else atomic_fetch_sub(&wr_sched.spinning, 1);
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+}
+
+/* Somebody must wake by then: the keeper if it sleeps longer, else any idle thread, which becomes the keeper. */
+void wr_wake_for_timer(weir_time when) {
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    struct m *keeper = NULL;
+    for (struct m *m = wr_sched.idle_ms; m; m = m->next_idle)
+        if (!keeper || m->sleeps_until < keeper->sleeps_until) keeper = m;
+    if (keeper && keeper->sleeps_until > when) wr_wake_m(keeper); /* stays in the list: it comes out by itself */
+    if (atomic_load_explicit(&wr_sched.sysmon_idle, memory_order_relaxed)) wr_sysmon_nudge();
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+}
+
+bool wr_any_queue(void) {
+    int n = atomic_load_explicit(&wr_sched.made_ps, memory_order_acquire);
+    for (int i = 0; i < n; i++)
+        if (!wr_queue_empty(atomic_load_explicit(&wr_sched.ps[i], memory_order_relaxed))) return true;
+    return atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) > 0;
+}
+
+static bool p_has_work(struct p *p) {
+    return wr_any_queue() || atomic_load_explicit(&p->timers.first, memory_order_relaxed) <= wr_now();
+}
+
+void wr_hand_off(struct p *p) {
+    if (!atomic_load_explicit(&wr_sched.stopping, memory_order_relaxed) && p_has_work(p)) wr_start_m(p, false);
+    else wr_put_idle_p(p);
+}
+
+/* ---- Idling ---------------------------------------------------------------------------------------- */
+
+/* Threads of this process that are not ours: they may call in any time. Asked only when a deadlock is suspected. */
+static int other_threads(void) {
+    return wr_threads_now() - wr_sched.extra_threads - (int)wr_sched.n_ms - (wr_sched.sysmon_made ? 1 : 0);
+}
+
+/* sched.lock held; a thread has just gone idle. True: nobody can ever wake anybody. */
+static bool deadlocked(void) {
+    if (wr_sched.n_running || wr_sched.mode != WR_MODE_MAIN || atomic_load(&wr_sched.main_done) ||
+        atomic_load(&wr_sched.stopping) || atomic_load(&wr_sched.foreign) || wr_timers_first() != WR_NEVER ||
+        atomic_load(&wr_sched.global_n) || (atomic_load(&wr_sched.live) == 0 && !wr_sched.main_exited))
+        return false;
+    int n = atomic_load(&wr_sched.made_ps);
+    for (int i = 0; i < n; i++)
+        if (!wr_queue_empty(wr_sched.ps[i])) return false;
+    return other_threads() <= 0;
+}
+
+static _Noreturn void report_deadlock(void) {
+    const char *sentence = wr_sched.main_exited && atomic_load(&wr_sched.live) == 0
+                               ? "no goroutines (main called weir_exit) - deadlock!"
+                               : "all goroutines are asleep - deadlock!";
+    if (wr_hook_deadlock) wr_hook_deadlock(sentence);
+    else wr_warn("fatal error: %s", sentence);
+    fflush(NULL); /* what the program has printed is not lost with it */
+    _exit(2);
+}
+
+/* Work done outside of the workers (sysmon's timers, the start) counts as a running thread, or a worker that goes idle meanwhile
+ * would see a deadlock. */
+void wr_outside_begin(void) {
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    wr_sched.n_running++;
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+}
+void wr_outside_end(void) {
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    wr_sched.n_running--;
+    bool dead = wr_sched.n_running == 0 && wr_sched.idle_ms && deadlocked();
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+    if (dead) report_deadlock();
+}
+
+/* Sleep without a P until woken, or until the earliest timer if nobody else waits for that. */
+void wr_idle(struct m *m) {
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    if (atomic_load_explicit(&m->p, memory_order_relaxed) || atomic_load(&wr_sched.stopping) ||
+        (atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) && wr_sched.idle_ps)) {
+        wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+        return;
+    }
+    weir_time first = wr_timers_first(), until = first;
+    for (struct m *other = wr_sched.idle_ms; other; other = other->next_idle)
+        if (other->sleeps_until <= first) until = WR_NEVER;
+    m->sleeps_until = until;
+    m->new_timer = 0;
+    m->idle = true;
+    m->next_idle = wr_sched.idle_ms;
+    wr_sched.idle_ms = m;
+    wr_sched.n_running--;
+    bool dead = wr_sched.n_running == 0 && deadlocked();
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+    if (dead) report_deadlock();
+
+    bool timed = false;
+    while (!atomic_load_explicit(&m->wake, memory_order_acquire)) {
+        if (until != WR_NEVER && wr_now() >= until) {
+            timed = true;
+            break;
+        }
+        wr_futex_wait(&m->wake, 0, until);
+    }
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    atomic_store_explicit(&m->wake, 0, memory_order_relaxed);
+    if (m->idle) { /* nobody took it out: a timer, or somebody wants it to look at the timers again */
+        struct m **at = &wr_sched.idle_ms;
+        while (*at != m) at = &(*at)->next_idle;
+        *at = m->next_idle;
+        m->idle = false;
+        wr_sched.n_running++;
+        if (atomic_load_explicit(&wr_sched.sysmon_idle, memory_order_relaxed)) wr_sysmon_nudge();
+    }
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+    /* Firing needs no P: what becomes ready goes to the global queue. So timers fire though every P is busy. */
+    if (timed) wr_timers_run_all(wr_now());
+}
+
+/* A thread tied to a goroutine runs nothing else: it gives its P away and sleeps until run_locked hands it that goroutine with
+ * a P. m->next is written by others under sched.lock only. */
+void wr_idle_locked(struct m *m) {
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    if (m->next || atomic_load(&wr_sched.stopping)) {
+        wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+        return;
+    }
+    struct p *p = atomic_exchange_explicit(&m->p, NULL, memory_order_acq_rel);
+    if (p) wr_hand_off(p);
+    m->idle = true;
+    wr_sched.n_running--;
+    bool dead = wr_sched.n_running == 0 && deadlocked();
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+    if (dead) report_deadlock();
+    while (!atomic_load_explicit(&m->wake, memory_order_acquire)) wr_futex_wait(&m->wake, 0, WR_NEVER);
+    atomic_store_explicit(&m->wake, 0, memory_order_relaxed);
+}
+

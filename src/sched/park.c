@@ -1,0 +1,249 @@
+/*
+ * Park and ready, cancelling, and the calls that are made of nothing else: sleep, yield, weir_blocking. The rules for those
+ * who use them are in sched/sched.h.
+ */
+#include "sched/inner.h"
+
+#include <sched.h>
+#include <string.h>
+
+/* ---- The verbs ------------------------------------------------------------------------------------- */
+
+void wr_wait_init(struct wr_wait *w, enum wr_reason reason, const void *object) {
+    atomic_init(&w->decided, 0);
+    w->reason = (uint8_t)reason;
+    w->cancellable = true;
+    w->published = false;
+    w->n_objects = object ? 1 : 0;
+    w->object = object;
+    w->g = wr_self();
+    w->since = atomic_load_explicit(&wr_sched.coarse, memory_order_relaxed);
+    w->in_cancel.next = NULL;
+    atomic_init(&w->timer.heap, NULL);
+}
+
+static weir_time wait_timed_out(struct wr_timer *t, weir_time now) {
+    (void)now;
+    struct wr_wait *w = wr_container(t, struct wr_wait, timer);
+    if (wr_claim(w, WR_TIMED)) wr_ready(w->g);
+    return 0;
+}
+
+/* A signal handler that blocks would take the goroutine it interrupted, and the thread's signal mask, to sleep with it. */
+static void refuse_in_handler(struct m *m, struct g *g) {
+    char *sp = __builtin_frame_address(0);
+    if (wr_unlikely(sp < g->stack_lo || sp >= g->stack_hi))
+        wr_fatal("a call that blocks was made in a signal handler, or on a stack that is not the goroutine's");
+    if (wr_unlikely(atomic_load_explicit(&m->busy, memory_order_relaxed) != 0))
+        wr_fatal("a call that blocks was made in a signal handler");
+}
+
+static void sleep_foreign(struct g *g) {
+    while (!atomic_load_explicit(&g->futex, memory_order_acquire)) wr_futex_wait(&g->futex, 0, WR_NEVER);
+    atomic_store_explicit(&g->futex, 0, memory_order_relaxed);
+    atomic_store_explicit(&g->state, WR_G_RUNNING, memory_order_release);
+}
+
+int wr_park(struct wr_wait *w) { return wr_park_until(w, WR_NEVER); }
+
+int wr_park_until(struct wr_wait *w, weir_time when) {
+    struct g *g = w->g;
+    int saved_errno = errno;
+    bool mine = false; /* nobody will make us ready: we decided ourselves */
+    struct wr_cancel *c = w->cancellable ? g->cancel : NULL;
+    if (!g->foreign) refuse_in_handler(wr_m(), g);
+#ifdef WEIR_DEBUG
+    if (wr_ranks_held()) wr_fatal("a goroutine parks with a short lock held");
+#endif
+    wr_dawdle();
+    if (c) {
+        wr_lock(&c->lock, WR_RANK_CANCEL);
+        int err = atomic_load_explicit(&c->err, memory_order_relaxed);
+        if (!err) wr_list_append(&c->waits, &w->in_cancel);
+        wr_unlock(&c->lock, WR_RANK_CANCEL);
+        if (err) mine = wr_claim(w, err);
+    }
+    if (when != WR_NEVER && !mine) {
+        w->timer.fire = wait_timed_out;
+        w->timer.in_lock = true;
+        int e = g->foreign ? wr_timer_add(&w->timer, when) : wr_timer_add_parking(&w->timer, when);
+        if (e) mine = wr_claim(w, e);
+    }
+    if (!mine) {
+        if (!w->published) {
+            uint32_t running = WR_G_RUNNING;
+            atomic_store_explicit(&g->wait, w, memory_order_release);
+            /* Fails if a waker came first: it has stored RUNNABLE, and g lies in a queue already. */
+            atomic_compare_exchange_strong_explicit(&g->state, &running, WR_G_WAITING, memory_order_acq_rel,
+                                                    memory_order_relaxed);
+        }
+        wr_dawdle();
+        if (g->foreign) {
+            sleep_foreign(g);
+        } else {
+            wr_enter(wr_m());
+            wr_schedule_away(g);
+            wr_leave(wr_m());
+        }
+    } else {
+        atomic_store_explicit(&g->state, WR_G_RUNNING, memory_order_release);
+    }
+    atomic_store_explicit(&g->wait, NULL, memory_order_release);
+    if (when != WR_NEVER) wr_timer_del(&w->timer);
+    if (c) {
+        wr_lock(&c->lock, WR_RANK_CANCEL);
+        if (wr_list_linked(&w->in_cancel)) wr_list_remove(&w->in_cancel);
+        wr_unlock(&c->lock, WR_RANK_CANCEL);
+    }
+    errno = saved_errno;
+    return atomic_load_explicit(&w->decided, memory_order_acquire);
+}
+
+static void ready_foreign(struct g *g) {
+    atomic_store_explicit(&g->futex, 1, memory_order_release);
+    wr_futex_wake(&g->futex, 1);
+}
+
+void wr_ready(struct g *g) {
+    wr_dawdle();
+    atomic_store_explicit(&g->state, WR_G_RUNNABLE, memory_order_release);
+    if (wr_unlikely(g->foreign)) {
+        ready_foreign(g);
+        return;
+    }
+    struct m *m = wr_m();
+    struct p *p = m ? wr_enter(m) : NULL;
+    wr_push_ready(p, g);
+    if (m) wr_leave(m);
+    wr_wake_worker();
+}
+
+void wr_ready_all(struct g *first, struct g *last, uint32_t n) {
+    struct g *head = NULL, *tail = NULL;
+    uint32_t ours = 0;
+    last->next = NULL;
+    for (struct g *g = first, *next; n > 0 && g; g = next) {
+        next = g->next;
+        atomic_store_explicit(&g->state, WR_G_RUNNABLE, memory_order_release);
+        if (g->foreign) {
+            ready_foreign(g);
+            continue;
+        }
+        if (tail) tail->next = g;
+        else head = g;
+        tail = g;
+        ours++;
+    }
+    if (!head) return;
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    wr_global_push(head, tail, ours);
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+    wr_wake_worker();
+}
+
+/* ---- Cancelling ------------------------------------------------------------------------------------ */
+
+void wr_cancel_init(struct wr_cancel *c) {
+    memset(c, 0, sizeof *c);
+    wr_list_init(&c->waits);
+}
+
+/* A wait in the list is alive: its goroutine takes it out, under the lock, before it leaves wr_park. */
+bool wr_cancel_fire(struct wr_cancel *c, int err) {
+    struct g *first = NULL, *last = NULL;
+    uint32_t n = 0;
+    wr_lock(&c->lock, WR_RANK_CANCEL);
+    bool was_open = atomic_load_explicit(&c->err, memory_order_relaxed) == 0;
+    if (was_open) {
+        atomic_store_explicit(&c->err, err, memory_order_release);
+        for (struct wr_list *l; (l = wr_list_pop(&c->waits));) {
+            struct wr_wait *w = wr_container(l, struct wr_wait, in_cancel);
+            struct g *g = w->g;
+            if (!wr_claim(w, err)) continue;
+            g->next = NULL;
+            if (last) last->next = g;
+            else first = g;
+            last = g;
+            n++;
+        }
+    }
+    wr_unlock(&c->lock, WR_RANK_CANCEL);
+    if (n == 1) wr_ready(first);
+    else if (n > 1) wr_ready_all(first, last, n);
+    return was_open;
+}
+
+/* ---- Yield, blocking calls, sleep ------------------------------------------------------------------ */
+
+/* Entered; true: the thread has a P. */
+static bool regain_p(struct m *m) {
+    if (atomic_load_explicit(&m->p, memory_order_acquire)) return true;
+    wr_freeze_if_left(m);
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    struct p *p = atomic_load_explicit(&m->p, memory_order_acquire);
+    if (!p && (p = wr_take_idle_p())) atomic_store_explicit(&m->p, p, memory_order_release);
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+    return p != NULL;
+}
+
+void weir_yield(void) {
+    struct m *m = wr_m();
+    if (!m || !m->g) {
+        sched_yield();
+        return;
+    }
+    struct g *g = m->g;
+    int saved_errno = errno;
+    wr_dawdle();
+    wr_enter(m);
+    if (regain_p(m)) {
+        struct p *p = atomic_load_explicit(&m->p, memory_order_relaxed);
+        if (wr_likely(++p->tick % 16) && wr_queue_empty(p) &&
+            !atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) &&
+            !atomic_load_explicit(&wr_sched.stopping, memory_order_relaxed)) {
+            wr_leave(m);
+            return;
+        }
+        atomic_store_explicit(&g->state, WR_G_RUNNABLE, memory_order_release);
+        wr_ring_push(p, g);
+        wr_schedule_away(g);
+    } else {
+        wr_requeue_away(g);
+    }
+    wr_leave(wr_m());
+    errno = saved_errno;
+}
+
+int weir_blocking(int (*fn)(void *), void *arg) {
+    struct m *m = wr_m();
+    if (!m || !m->g) return fn(arg);
+    struct g *g = m->g;
+    struct p *p = wr_enter(m);
+    if (p) {
+        wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+        if (atomic_exchange_explicit(&m->p, NULL, memory_order_acq_rel)) wr_hand_off(p);
+        wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+    }
+    atomic_store_explicit(&g->state, WR_G_BLOCKING, memory_order_release);
+    m->blocking = true;
+    wr_leave(m);
+    int result = fn(arg);
+    int saved_errno = errno;
+    m = wr_m(); /* fn may have parked */
+    m->blocking = false;
+    if (wr_unlikely(atomic_load_explicit(&m->frozen, memory_order_acquire))) wr_freeze(); /* the runtime stopped meanwhile */
+    wr_enter(m);
+    atomic_store_explicit(&g->state, WR_G_RUNNING, memory_order_release);
+    if (!regain_p(m)) wr_requeue_away(g);
+    wr_leave(wr_m());
+    errno = saved_errno;
+    return result;
+}
+
+int weir_sleep(weir_duration d) {
+    if (d <= 0) return 0;
+    struct wr_wait w;
+    wr_wait_init(&w, WR_WAIT_SLEEP, NULL);
+    int why = wr_park_until(&w, wr_after(d));
+    return why == WR_TIMED ? 0 : why;
+}
