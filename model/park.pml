@@ -1,13 +1,14 @@
 /*
- * Publishing work and going idle: src/sched/worker.c (wr_wake_worker, wr_start_m, find_runnable, stop_spinning, idle) and
- * src/sched/runq.c (wr_next_push, wr_ring_push, wr_global_push, wr_steal).
+ * Publishing work and going idle: find_runnable and stop_spinning of src/sched/worker.c, wr_wake_worker, wr_start_m, wr_hand_off and wr_idle of
+ * src/sched/idle.c, wr_next_push, wr_ring_push and wr_global_push of src/sched/runq.c.
  *
  * Who is who
  *   owner     a thread that runs a goroutine on a P of its own, makes PUSHES goroutines ready there (wr_ready: the new one into
  *             runnext, the one that was in it into the ring), and then computes for good: it never comes back for them
- *   foreign   a thread without a P: puts one goroutine into the global queue
- *   worker    everybody else. The first two start with a P each and look for work; the others sleep, as threads do that were
- *             made while somebody blocked. A goroutine that is found ends at once, or computes for good and keeps the P
+ *   foreign   with -DFOREIGN. A thread without a P: puts one goroutine into the global queue
+ *   worker    everybody else. The first two run a goroutine each, on a P each; the others sleep, as threads do that were
+ *             made while somebody blocked. A goroutine that is run ends at once, or computes for good and keeps the P, or blocks for good, and
+ *             its P is handed off
  *
  * Variables
  *   next, ring, global       runnext and ring of the owner's P, the global queue: how many goroutines are in it. All other Ps'
@@ -30,18 +31,19 @@
  * Left out: timers (model/timer.pml), threads tied to a goroutine, sysmon (model/retake.pml), a change of the number of Ps, threads that
  * cannot be made, and goroutines that a batch moves from one queue to another.
  *
- * Breaks: BREAK_PUBLISH_FENCE   pushing is a plain store
- *         BREAK_KICK_FENCE      no fence after the goroutine that was in runnext has gone into the ring
- *         BREAK_IDLE_FENCE      find_runnable looks again without a fence
- *         BREAK_LOOK_AGAIN      it does not look again
- *         BREAK_LAST_SPINNER    the last spinner that finds work does not wake another
+ * Runs
+ *   ok     -DPUSHES=2
+ *   ok     -DPUSHES=1 -DFOREIGN
+ *   fails  -DPUSHES=1 -DBREAK_PUBLISH_FENCE   pushing is a plain store
+ *   fails  -DPUSHES=2 -DBREAK_KICK_FENCE      no fence after the goroutine that was in runnext has gone into the ring
+ *   fails  -DPUSHES=2 -DBREAK_IDLE_FENCE      find_runnable looks again without a fence
+ *   fails  -DPUSHES=1 -DBREAK_LOOK_AGAIN      it does not look again
+ *   fails  -DPUSHES=2 -DBREAK_LAST_SPINNER    the last spinner that finds work does not wake another
+ *   fails  -DPUSHES=1 -DBREAK_HAND_OFF        wr_hand_off does not look again after it has put the P to the idle ones
  */
 #define NP 3
 #define NM 3 /* workers. One more than can be awake at once is waited for, as if sched.lock took so long */
 #define SOMEBODY_SLEEPS (m_idle[0] || m_idle[1] || m_idle[2])
-#ifndef PUSHES
-#define PUSHES 2
-#endif
 
 bool lock, next;
 byte ring, global, idle_ps, n_idle, spinning;
@@ -137,7 +139,7 @@ proctype worker(byte me) {
 
     if
     :: me > 1 -> goto asleep
-    :: else
+    :: else -> goto runs
     fi;
 
 find:
@@ -174,9 +176,11 @@ find:
 #endif
         :: !spins
         fi;
+runs:
         if
         :: goto find /* it has ended */
         :: goto computes
+        :: goto blocks
         fi
     :: !found
     fi;
@@ -235,6 +239,31 @@ asleep:
 end_asleep:
     atomic { wake[me] -> wake[me] = false; spins = true };
     goto find;
+
+blocks: /* its place in the model is another thread's from here on: one that looks for work with that P, or one that sleeps */
+    atomic { !lock -> lock = true };
+    if
+    :: ring > 0 || next || global > 0 -> lock = false; goto find
+    :: else
+    fi;
+    atomic { idle_ps++; n_idle++ };
+#ifndef BREAK_HAND_OFF
+    if
+    :: ring > 0 -> goto back
+    :: ring == 0
+    fi;
+    if
+    :: next -> goto back
+    :: !next
+    fi;
+#endif
+    atomic { lock = false; m_idle[me] = true };
+    goto asleep;
+#ifndef BREAK_HAND_OFF
+back:
+    atomic { idle_ps--; n_idle--; lock = false };
+    goto find;
+#endif
 
 computes:
     skip

@@ -114,8 +114,8 @@ inline try_arms() {
 inline leave(c) {
 #ifdef BREAK_CHANNEL_LOCK
     if
-    :: node[c] == LEAVING -> node[c] = OFF
-    :: node[c] != LEAVING ->
+    :: node[c] != QUEUE -> node[c] = OFF
+    :: node[c] == QUEUE ->
         lock(channel[c]);
         node[c] = OFF;
         unlock(channel[c])

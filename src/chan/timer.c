@@ -17,7 +17,7 @@ struct ticking {
 
 static weir_time tick(struct wr_timer *t, weir_time now) {
     struct ticking *k = wr_container(t, struct ticking, timer);
-    (void)!weir_chan_try_send(k->base.tick, &now); /* full: a slow receiver loses this one */
+    (void)!weir_chan_try_send(k->base.tick, &t->when); /* full: a slow receiver loses this one */
     if (!k->period) return 0;
     return t->when + k->period * (1 + (now - t->when) / k->period);
 }

@@ -238,13 +238,15 @@ __attribute__((noinline, section("weir_api"))) static void finish(struct g *g, i
 static _Noreturn void end(intptr_t result) {
     undo_blocks();
     struct g *g = wr_self();
+    /* Before on_end: whoever has waited for this goroutine must not find it counted any more. */
+    bool last = atomic_fetch_sub_explicit(&wr_sched.live, 1, memory_order_acq_rel) == 1 + (int64_t)atomic_load(&wr_sched.foreign);
     finish(g, g->returns_int ? (int)result : 0);
     g = wr_self();
     if (g->locked_m) {
         g->locked_m->locked_g = NULL;
         g->locked_m = NULL, g->lock_depth = 0;
     }
-    if (atomic_fetch_sub_explicit(&wr_sched.live, 1, memory_order_acq_rel) == 1 + (int64_t)atomic_load(&wr_sched.foreign)) {
+    if (last) {
         atomic_fetch_add(&wr_sched.idle_word, 1);
         wr_futex_wake(&wr_sched.idle_word, INT32_MAX);
     }

@@ -7,16 +7,16 @@
  * runtime runs: a control block can be looked at, at any time, by whoever walks all goroutines. Free default-sized slots sit in the
  * caches of the Ps and in the class's pool; pool.lock guards classes, slabs and pools.
  *
- * Guards, best first: MADV_GUARD_INSTALL (Linux ≥ 6.13) costs no mapping of its own; mprotect splits the mapping, and fails
- * after about 32,000 of them (vm.max_map_count); without either, the lowest words of the stack must still be zero when the
- * goroutine ends, or parks far down. WEIR_STACK_GUARD=madvise|mprotect|none picks one.
+ * Guards, best first: MADV_GUARD_INSTALL (Linux ≥ 6.13) costs no mapping of its own; mprotect splits the mapping, so there can be
+ * about 30,000 of them (vm.max_map_count) if malloc, threads and our own slabs are still to get mappings; without either, the
+ * lowest words of the stack must still be zero when the goroutine ends. WEIR_STACK_GUARD=madvise|mprotect|none picks one.
  */
 #include "sched/inner.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifdef WEIR_HAVE_VALGRIND
@@ -52,6 +52,7 @@ static struct {
     struct class classes[CLASS_MAX + 1];
     size_t page;
     enum { GUARD_MADVISE, GUARD_MPROTECT, GUARD_NONE } guard;
+    long n_protected, max_protected; /* guards by mprotect; max 0: not asked yet */
     bool said;
 } pool;
 
@@ -61,13 +62,16 @@ static size_t class_of(size_t bytes) {
     return c;
 }
 
-/* An emulator may take the advice and do nothing. Whether a page can be read is asked of a call that copies the signal set from
- * there before it looks at its bad first argument. */
+/* An emulator may take the advice and do nothing, so the kernel is asked whether it finds the page unreadable. */
 static bool guard_advice_works(void) {
+    int pipes[2];
     char *page = mmap(NULL, pool.page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED) return false;
-    bool works = madvise(page, pool.page, MADV_GUARD_INSTALL) == 0 &&
-                 syscall(SYS_rt_sigprocmask, -1, page, NULL, sizeof(uint64_t)) < 0 && errno == EFAULT;
+    bool works = madvise(page, pool.page, MADV_GUARD_INSTALL) == 0;
+    if (works && pipe2(pipes, O_CLOEXEC) == 0) {
+        works = write(pipes[1], page, 1) < 0 && errno == EFAULT;
+        close(pipes[0]), close(pipes[1]);
+    }
     munmap(page, pool.page);
     return works;
 }
@@ -82,13 +86,28 @@ void wr_stacks_init(void) {
     if (pool.guard == GUARD_MADVISE && !guard_advice_works()) pool.guard = GUARD_MPROTECT;
 }
 
+/* Each takes two of the mappings that the kernel grants. Leaves some thousands; 65530 is the kernel's default. */
+static long guards_by_mprotect(void) {
+    char text[32] = "";
+    int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+    long max = n > 0 ? strtol(text, NULL, 10) : 65530;
+    if (fd >= 0) close(fd);
+    return max > 16384 ? (max - 4096) / 2 : max / 4 + 1;
+}
+
 static void set_guard(char *slot) {
     if (pool.guard == GUARD_MADVISE) {
         if (madvise(slot, pool.page, MADV_GUARD_INSTALL) == 0) return;
         pool.guard = GUARD_MPROTECT; /* an older kernel */
     }
     if (pool.guard == GUARD_MPROTECT) {
-        if (mprotect(slot, pool.page, PROT_NONE) == 0) return;
+        if (!pool.max_protected) pool.max_protected = guards_by_mprotect();
+        errno = ENOMEM;
+        if (pool.n_protected < pool.max_protected && mprotect(slot, pool.page, PROT_NONE) == 0) {
+            pool.n_protected++;
+            return;
+        }
         pool.guard = GUARD_NONE;
         if (!pool.said)
             wr_warn("no more guard pages below stacks (%s; see vm.max_map_count): overflows are noticed late from here on",
@@ -269,6 +288,7 @@ bool wr_stacks_from(struct wr_cursor *at, bool (*visit)(struct g *, void *), voi
 }
 
 void wr_stacks_free_all(void) {
+    pool.n_protected = 0;
     for (size_t c = CLASS_MIN; c <= CLASS_MAX; c++) {
         struct class *class = &pool.classes[c];
         for (struct slab *s = atomic_load_explicit(&class->slabs, memory_order_relaxed), *next; s; s = next) {

@@ -87,6 +87,10 @@ static void *sysmon_main(void *arg) {
         /* Under the lock that every thread takes when it starts to run, and then reads this. */
         if (rest) atomic_store(&wr_sched.sysmon_idle, 1);
         wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+        if (rest) { /* a thread that was taken for one that may call in may have ended since: look for a deadlock once more */
+            wr_outside_begin();
+            wr_outside_end();
+        }
         wr_futex_wait(&wr_sched.sysmon_wake, seen, rest ? WR_NEVER : now + pause);
         if (rest) {
             atomic_store(&wr_sched.sysmon_idle, 0);

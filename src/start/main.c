@@ -1,6 +1,6 @@
 /*
- * main, for programs that define weir_main instead. In an object of its own, so that the archive gives it only to programs
- * without a main; a main of the program's own also comes before that of the shared library.
+ * main, for programs that define weir_main instead. In an object of its own, so that the archive gives it only
+ * to programs without a main; a main of the program's own also comes before that of the shared library.
  */
 #include "base/base.h"
 

@@ -1,6 +1,6 @@
 /*
- * Starting and stopping: weir_run around a main goroutine, weir_start and weir_stop beside a program's own threads. Wires
- * the trace room to the scheduler; all else is in those two.
+ * Starting and stopping: weir_run around a main goroutine, weir_start and weir_stop beside a program's own
+ * threads. Wires the trace room to the scheduler; all else is in those two.
  *
  * One word says who has started the runtime. It is changed before and after the work, so that of several callers
  * exactly one does it.

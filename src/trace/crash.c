@@ -1,14 +1,16 @@
 /*
- * Crash signals: says what happened, on which goroutine and where, then lets the process die of the signal as it would have, so
- * that core dumps, exit statuses and other handlers keep their meaning.
+ * Crash signals: says what happened, on which goroutine and where, then lets the process die of the signal as
+ * it would have, so that core dumps, exit statuses and other handlers keep their meaning.
  *
- * The process is in no state to look up names: the crash may have come inside malloc. So a forked child does that, from its
- * copy of the memory: it walks the stack into pages that both share, finds the names, and only then
- * writes. A child that fails, or does not get on, is killed, and the addresses that it has found are written plainly. The
- * handlers run on the workers' alternate stacks; nothing here allocates or takes a lock, but in the child.
+ * The process is in no state to look up names: the crash may have come inside malloc. So a forked child does
+ * that, from its copy of the memory: it walks the stack into pages that both share, finds the names, and only
+ * then writes. A child that fails, or does not get on, is killed, and the addresses that it has found are
+ * written plainly. The handlers run on the workers' alternate stacks; nothing here allocates or takes a lock,
+ * but in the child.
  *
- * A program's own handlers are left alone: ours are put only where there is none. The sanitizers install theirs; there we
- * take SIGSEGV and SIGBUS first, report stack overflows, which they cannot tell, and pass everything on.
+ * A program's own handlers are left alone: ours are put only where there is none. The sanitizers install
+ * theirs; there we take SIGSEGV and SIGBUS first, report stack overflows, which they cannot tell, and pass
+ * everything on.
  */
 #include "trace/trace.h"
 

@@ -1,10 +1,10 @@
 /*
  * weir_dump: every goroutine, or as many as there are of each stack.
  *
- * The program goes on meanwhile. Goroutines are taken in batches: while one is held its stack is copied, and nothing else; names are
- * looked up and text is written when the batch is full and nobody is held. So level 2 needs the same memory for any
- * number of goroutines; level 1 needs room for each distinct stack. All of it runs on a mapping of its own, because the
- * caller's stack may be small and libdw's appetite is not.
+ * The program goes on meanwhile. Goroutines are taken in batches: while one is held its stack is copied, and
+ * nothing else; names are looked up and text is written when the batch is full and nobody is held. So level 2
+ * needs the same memory for any number of goroutines; level 1 needs room for each distinct stack. All of it
+ * runs on a mapping of its own, because the caller's stack may be small and libdw's appetite is not.
  *
  * gate: how many dumps are in progress, and whether one may begin. Its mutex is held for moments only.
  */
@@ -58,11 +58,16 @@ void wr_dump_close(void) {
 
 /* ---- Batches ------------------------------------------------------------------------------------------ */
 
-enum { BATCH = 64, BATCH_PCS = 3072 };
+enum {
+    BATCH = 64,
+    BATCH_PCS = 3072,
+    PATIENCE = 4 /* threads that do not answer, as where signals are blocked, until no more are asked */
+};
 
 struct batch {
     const struct g *self;         /* left out: the caller knows more about itself */
     struct wr_cursor cursor;
+    int unanswered;               /* goroutines whose stacks could not be had, in the whole dump */
     size_t n, n_pcs;
     struct wr_snapshot goroutines[BATCH];
     uintptr_t pcs[BATCH_PCS];
@@ -74,7 +79,8 @@ static bool take(struct g *g, bool held, void *arg) {
     struct batch *b = arg;
     if (g == b->self) return true;
     struct wr_snapshot *s = &b->goroutines[b->n];
-    if (wr_snapshot_take(g, held, s, b->pcs + b->n_pcs)) {
+    if (wr_snapshot_take(g, held, s, b->pcs + b->n_pcs, b->unanswered < PATIENCE)) {
+        b->unanswered += s->unavailable;
         b->n_pcs += s->n;
         b->n++;
     }

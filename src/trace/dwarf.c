@@ -1,10 +1,10 @@
 /*
- * Functions, files, lines and inlined calls at an address of this process, by elfutils' libdw. Called by symbol.c alone,
- * under its mutex. Needs up to half a MiB of stack.
+ * Functions, files, lines and inlined calls at an address of this process, by elfutils' libdw. Called by
+ * symbol.c alone, under its mutex. Needs up to half a MiB of stack.
  *
- * Debug information is read from files on this machine and never asked for over the network: libdw's own ways of finding
- * files by build id may do that (debuginfod), so they are not used. A file that is no longer the one that was loaded, as
- * its build id tells, is not believed.
+ * Debug information is read from files on this machine and never asked for over the network: libdw's own ways
+ * of finding files by build id may do that (debuginfod), so they are not used. A file that is no longer the one
+ * that was loaded, as its build id tells, is not believed.
  */
 #include "trace/trace.h"
 
@@ -153,8 +153,8 @@ void wr_dwarf_forget(void) { dwfl = NULL; }
 
 /* ---- What is at an address --------------------------------------------------------------------------- */
 
-/* The compilation unit that holds the address. Not every compiler writes the table by which libdw finds it, and where only some
- * units are in the table, libdw takes one of those that is near. */
+/* The compilation unit that holds the address. Not every compiler writes the table by which libdw finds it, and
+ * where only some units are in the table, libdw takes one of those that is near. */
 static Dwarf_Die *unit_at(Dwfl_Module *module, Dwarf_Addr address, Dwarf_Addr *bias) {
     Dwarf_Die *unit = dwfl_module_addrdie(module, address, bias);
     if (unit && dwarf_haspc(unit, address - *bias) > 0) return unit;
@@ -197,8 +197,9 @@ struct chain {
 };
 
 /*
- * Look below `parent`; true: found. libdw's dwarf_getscopes would do, but for calls inlined from another unit, as link-time
- * optimisation does, and for lambdas. Functions may be in namespaces and classes, and, if looked for `everywhere`, in functions.
+ * Look below `parent`; true: found. libdw's dwarf_getscopes would do, but for calls inlined from another unit,
+ * as link-time optimisation does, and for lambdas. Functions may be in namespaces and classes, and, if looked
+ * for `everywhere`, in functions.
  */
 static bool find_functions(Dwarf_Die *parent, struct chain *chain, bool everywhere) {
     Dwarf_Die child;

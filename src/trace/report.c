@@ -1,10 +1,11 @@
 /*
- * Reports that nobody asked for by a call: the deadlock, SIGQUIT, the child of a scope that does not end; and the signal
- * handlers' coming and going.
+ * Reports that nobody asked for by a call: the deadlock, SIGQUIT, the child of a scope that does not end; and
+ * the signal handlers' coming and going.
  *
- * What must not hold up its caller (sysmon, or a worker that holds the goroutine in question) is put into a queue, and written to standard
- * error by a thread that lives as long as there is something in it. queue.lock is held for moments only. Order: the gate of dump.c
- * is entered by whoever starts the thread and left by the thread, so that the runtime does not stop under it.
+ * What must not hold up its caller (sysmon, or a worker that holds the goroutine in question) is put into a
+ * queue, and written to standard error by a thread that lives as long as there is something in it. queue.lock
+ * is held for moments only. Order: the gate of dump.c is entered by whoever starts the thread and left by the
+ * thread, so that the runtime does not stop under it.
  */
 #include "trace/trace.h"
 
@@ -139,7 +140,7 @@ static void on_scope_report(struct g *g, bool held) {
     struct job *job = malloc(sizeof *job);
     if (!job) return;
     job->everything = false;
-    if (wr_snapshot_take(g, held, &job->one, job->pcs)) post(job, false);
+    if (wr_snapshot_take(g, held, &job->one, job->pcs, true)) post(job, false);
     else free(job);
 }
 

@@ -1,10 +1,10 @@
 /*
  * What one goroutine is doing: taken quickly while it is held, put into words later.
  *
- * The words are those of Go's tracebacks, for the sake of the tools that read them; three things are ours.
- * A goroutine's name is the function of a last, made-up frame, since those tools take nothing else in any other place. So are
- * frames that were left out: one of the tools gives up on a line without a parenthesis. What is at no
- * function is shown as its object and the offset in that, for addr2line.
+ * The words are those of Go's tracebacks, for the sake of the tools that read them; three things are ours. A
+ * goroutine's name is the function of a last, made-up frame, since those tools take nothing else in any other
+ * place. So are frames that were left out: one of the tools gives up on a line without a parenthesis. What is
+ * at no function is shown as its object and the offset in that, for addr2line.
  */
 #include "trace/trace.h"
 
@@ -13,8 +13,8 @@
 
 /* ---- Taking ---------------------------------------------------------------------------------------- */
 
-/* Fields of a goroutine that runs, or that starts anew meanwhile, are read as they are: any value of theirs is valid, and
- * the caller looks at the id twice. */
+/* Fields of a goroutine that runs, or that starts anew meanwhile, are read as they are: any value of theirs is
+ * valid, and the caller looks at the id twice. */
 #ifdef WR_TSAN
 #define RACY __attribute__((no_sanitize("thread"), noinline))
 #else
@@ -107,11 +107,15 @@ static void take_parked(struct g *g, struct wr_snapshot *s, uintptr_t *pcs) {
     labels_text(g, s->labels);
 }
 
-/* One that runs is asked; by then it may have parked, and is taken like the others, or ended. */
-static bool take_running(struct g *g, struct wr_snapshot *s, uintptr_t *pcs) {
-    for (int i = 0; i < 3 && s->n == 0; i++) {
+/*
+ * One that runs is asked for its stack; by then it may have parked, and is taken like the others, or ended. A
+ * signal may cut short a system call, so a foreign thread is asked only while it sleeps in weir, which minds
+ * none.
+ */
+static bool take_running(struct g *g, struct wr_snapshot *s, uintptr_t *pcs, bool ask) {
+    for (int i = 0; i < 2 && s->n == 0; i++) {
         uint32_t off = 0;
-        s->n = wr_running_stack(g, pcs, WR_DEPTH + 1);
+        if (ask && (!s->foreign || s->waiting)) s->n = wr_running_stack(g, pcs, WR_DEPTH + 1);
         s->exact = s->n > 0;
         if (s->n > 0) pcs[0]++;
         else if (!s->foreign && atomic_compare_exchange_strong_explicit(&g->on_cpu, &off, 1, memory_order_acquire,
@@ -128,14 +132,15 @@ static bool take_running(struct g *g, struct wr_snapshot *s, uintptr_t *pcs) {
     return atomic_load_explicit(&g->state, memory_order_acquire) != WR_G_DEAD && id_of(g) == s->id;
 }
 
-bool wr_snapshot_take(struct g *g, bool held, struct wr_snapshot *s, uintptr_t *pcs) {
+bool wr_snapshot_take(struct g *g, bool held, struct wr_snapshot *s, uintptr_t *pcs, bool ask) {
     take_identity(g, s);
     take_state(g, s);
     if (held) take_parked(g, s, pcs);
-    else if (!take_running(g, s, pcs)) return false;
+    else if (!take_running(g, s, pcs, ask)) return false;
     if (s->n == 0) {
         uintptr_t start = start_of(g);
         pcs[s->n++] = (start ? start : (uintptr_t)stack_unavailable) + 1;
+        s->unavailable = true;
     }
     s->elided = s->n > WR_DEPTH;
     if (s->elided) s->n = WR_DEPTH;

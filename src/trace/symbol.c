@@ -1,9 +1,11 @@
 /*
- * What is at a pc: a cache in front of libdw (dwarf.c) or, without that, of dladdr. Each distinct pc is looked up once.
+ * What is at a pc: a cache in front of libdw (dwarf.c) or, without that, of dladdr. Each distinct pc is looked
+ * up once.
  *
- * One pthread mutex guards all of it, libdw included: nothing parks under it, and foreign threads, workers and sysmon may
- * all ask. Strings are interned and never freed, so that reports may keep pointers to them; there are no more than the
- * program has functions and files. Entries go when objects are loaded or unloaded, or when there are too many.
+ * One pthread mutex guards all of it, libdw included: nothing parks under it, and foreign threads, workers and
+ * sysmon may all ask. Strings are interned and never freed, so that reports may keep pointers to them; there
+ * are no more than the program has functions and files. Entries go when objects are loaded or unloaded, or when
+ * there are too many.
  */
 #include "trace/trace.h"
 

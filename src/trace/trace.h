@@ -1,8 +1,9 @@
 /*
- * trace: says in words where goroutines are. Names a pc (symbol.c, dwarf.c), writes dumps (text.c, snapshot.c, dump.c), and the
- * reports of a deadlock, of SIGQUIT, of a scope that does not end (report.c) and of a crash (crash.c). What is in here
- * serves these files; the start room calls wr_trace_start and wr_trace_stop, and the leak and debug rooms may name a pc
- * with wr_symbol, take a stack with wr_snapshot_… and write with struct wr_text.
+ * trace: says in words where goroutines are. Names a pc (symbol.c, dwarf.c), writes dumps (text.c, snapshot.c,
+ * dump.c), and the reports of a deadlock, of SIGQUIT, of a scope that does not end (report.c) and of a crash
+ * (crash.c). What is in here serves these files; the start room calls wr_trace_start and wr_trace_stop, and the
+ * leak and debug rooms may name a pc with wr_symbol, take a stack with wr_snapshot_… and write with struct
+ * wr_text.
  *
  * A stack is a list of return addresses, innermost first, as arch/arch.h gives it. A pc is looked up one
  * byte before itself, inside the call; for an instruction that has not been executed yet, pass its address + 1.
@@ -29,8 +30,9 @@ struct wr_frame {
 };
 
 /*
- * What is at pc: fills at most max entries, returns how many, at least 1 (max > 0). The strings stay valid as long as the
- * process lives. Any thread; takes a pthread mutex, allocates, and needs up to half a MiB of stack: call it under wr_on_large_stack.
+ * What is at pc: fills at most max entries, returns how many, at least 1 (max > 0). The strings stay valid as
+ * long as the process lives. Any thread; takes a pthread mutex, allocates, and needs up to half a MiB of stack:
+ * call it under wr_on_large_stack.
  */
 size_t wr_symbol(uintptr_t pc, struct wr_frame *frames, size_t max);
 enum { WR_INLINED = 16 }; /* a sensible max */
@@ -69,9 +71,9 @@ void wr_dwarf_forget(void); /* the same without touching it */
 /* ---- Text (text.c) -------------------------------------------------------------------------------- */
 
 /*
- * Buffered output to a descriptor. The first error is kept and nothing is written after it. Written in pieces that a
- * pipe takes whole, once the descriptor is ready for them, so that *cancel (or NULL) can end it. A reader that has gone is the error
- * -EPIPE, not a signal. Open and close on one thread.
+ * Buffered output to a descriptor. The first error is kept and nothing is written after it. Written in pieces
+ * that a pipe takes whole, once the descriptor is ready for them, so that *cancel (or NULL) can end it. A
+ * reader that has gone is the error -EPIPE, not a signal. Open and close on one thread.
  */
 struct wr_text {
     int fd;
@@ -103,6 +105,7 @@ struct wr_snapshot {
     bool foreign;                  /* a thread that is no worker */
     bool locked;                   /* tied to its thread, as foreign ones are */
     bool elided;                   /* there were more frames */
+    bool unavailable;              /* the stack could not be had; pcs is the function that it was started with */
     bool exact;                    /* pcs[0] is the address + 1 of an instruction not yet executed */
     weir_time since;               /* when it began to wait; 0: not known, or does not wait */
     char name[64];                 /* "": none, or not to be had because it runs elsewhere */
@@ -111,14 +114,16 @@ struct wr_snapshot {
     const uintptr_t *pcs;
 };
 
-/* Fill s from g, in a visit. pcs: room for WR_DEPTH + 1. Looks nothing up, so it is quick. false: g is gone. */
-bool wr_snapshot_take(struct g *g, bool held, struct wr_snapshot *s, uintptr_t *pcs);
+/* Fill s from g, in a visit. pcs: room for WR_DEPTH + 1. Looks nothing up, so it is quick. false: g is gone. ask: a
+ * goroutine that runs is asked for its stack, which takes 0.2 s if its thread keeps the question from it. */
+bool wr_snapshot_take(struct g *g, bool held, struct wr_snapshot *s, uintptr_t *pcs, bool ask);
 /* The same for the caller itself, which runs, with its stack. */
 void wr_snapshot_self(struct g *g, struct wr_snapshot *s, const uintptr_t *pcs, size_t n);
 /* The same for a goroutine that ends in a signal: async-signal-safe. g NULL: a thread on no goroutine. */
 void wr_snapshot_crashed(struct g *g, struct wr_snapshot *s, const uintptr_t *pcs, size_t n);
 
-/* Which of the pcs are shown: *from … *to - 1, never none. Leaves out the runtime's at both ends, not the call into it. */
+/* Which of the pcs are shown: *from … *to - 1, never none. Leaves out the runtime's at both ends, not the call
+ * into it. */
 void wr_snapshot_shown(const struct wr_snapshot *s, size_t *from, size_t *to);
 
 /* As Go's tools read it: header, frames, creator. */
@@ -131,7 +136,8 @@ void wr_creator_put(struct wr_text *t, const struct wr_snapshot *s);
 
 /* ---- Dumps (dump.c) --------------------------------------------------------------------------------- */
 
-/* A dump in progress keeps the runtime from being stopped, so enter around one. false: it is not running, or about to stop. */
+/* A dump in progress keeps the runtime from being stopped, so enter around one. false: it is not running, or
+ * about to stop. */
 bool wr_dump_enter(void);
 void wr_dump_leave(void);
 /* Not 0: whoever has entered should give up. */
@@ -142,9 +148,9 @@ void wr_dump_all(struct wr_text *t);
 /* ---- Wiring (report.c) ------------------------------------------------------------------------------- */
 
 /*
- * Around a run of the scheduler. start, before wr_sched_start: sets the hooks and installs the signal handlers. stop, before
- * wr_sched_stop: puts SIGQUIT back, lets no more dumps begin and waits until none is in progress. wr_crash_stop, after
- * it: puts the crash signals back.
+ * Around a run of the scheduler. start, before wr_sched_start: sets the hooks and installs the signal handlers.
+ * stop, before wr_sched_stop: puts SIGQUIT back, lets no more dumps begin and waits until none is in progress.
+ * wr_crash_stop, after it: puts the crash signals back.
  */
 void wr_trace_start(void);
 void wr_trace_stop(void);
@@ -156,8 +162,8 @@ void wr_dump_close(void);
 void wr_crash_start(void);
 void wr_crash_wait(void); /* while a crash is being reported, of which the process is about to end; 10 s at most */
 extern int wr_crash_without_child; /* for tests: as if no child could be had */
-/* Install a handler where there is none (or `always`); what was there goes to *old. false: not installed. uninstall puts *old
- * back, unless somebody has replaced the handler since. */
+/* Install a handler where there is none (or `always`); what was there goes to *old. false: not installed.
+ * uninstall puts *old back, unless somebody has replaced the handler since. */
 typedef void (*wr_signal_handler)(int signo, siginfo_t *info, void *context);
 bool wr_signal_install(int signo, wr_signal_handler handler, struct sigaction *old, bool always);
 void wr_signal_uninstall(int signo, wr_signal_handler handler, const struct sigaction *old);

@@ -1,4 +1,4 @@
-/* Many producers, many consumers: every element arrives exactly once, whatever the capacity and the number of processors. */
+/* Many producers, many consumers: every element arrives once, whatever the capacity and the number of processors. */
 #include "test.h"
 
 #include <stdatomic.h>
@@ -59,7 +59,8 @@ SUMS(1000, 8)
 /* The same by selects: consumers choose between two channels, producers too. */
 static int_chan two[2];
 static void produce_to_either(int from, int n) {
-    for (int i = 0; i < n; i++) CHECK_GE(weir_select(weir_on_send(two[0], from + i), weir_on_send(two[1], from + i)), 0);
+    for (int i = 0; i < n; i++)
+        CHECK_GE(weir_select(weir_on_send(two[0], from + i), weir_on_send(two[1], from + i)), 0);
     if (--producing == 0) weir_close(two[0]), weir_close(two[1]);
 }
 static void consume_from_either(void) {

@@ -1,5 +1,5 @@
-// The interface from C++: lambdas, references, handles in containers, RAII around what is counted. Run by programs.sh; prints
-// what went wrong, and exits with the number of failures.
+// The interface from C++: lambdas, references, handles in containers, RAII around what is counted. Run by
+// programs.sh; prints what went wrong, and exits with the number of failures.
 #include <weir.h>
 
 #include <atomic>
@@ -48,7 +48,8 @@ static void a_producer() {
 static void lambdas() {
     point_chan ch = weir_make(point_chan, 3);
     for (int i = 0; i < 3; i++)
-        CHECK(weir_go([](point_chan out, double x, int y) { (void)!weir_send(out, { static_cast<int>(x), y }); }, ch, i, 10 * i) == 0);
+        CHECK(weir_go([](point_chan out, double x, int y) { (void)!weir_send(out, { static_cast<int>(x), y }); }, ch, i,
+                      10 * i) == 0);
     int x = 0, y = 0;
     for (int i = 0; i < 3; i++) {
         point p;
@@ -61,8 +62,8 @@ static void lambdas() {
 
 static void null_arguments() {
     static std::atomic<int> seen;
-    CHECK(weir_go([](void *p, const char *t, std::nullptr_t) noexcept { seen = p == nullptr && t == nullptr ? 1 : 2; }, NULL, nullptr,
-                  nullptr) == 0);
+    CHECK(weir_go([](void *p, const char *t, std::nullptr_t) noexcept { seen = p == nullptr && t == nullptr ? 1 : 2; },
+                  NULL, nullptr, nullptr) == 0);
     while (!seen) weir_yield();
     CHECK(seen == 1);
 }
@@ -81,7 +82,10 @@ static void objects_by_pointer() {
 static void a_server() {
     request_chan requests = weir_make(request_chan, 0);
     CHECK(weir_go([](request_chan in) {
-              for (request r; weir_recv(in, &r) == 0;) (void)!weir_send(r.reply, static_cast<int>(std::string(r.text).size()));
+              for (request r; weir_recv(in, &r) == 0;) {
+                  const std::string text = r.text;
+                  (void)!weir_send(r.reply, static_cast<int>(text.size()));
+              }
               weir_release(in);
           }, weir_retain(requests)) == 0);
     int_chan reply = weir_make(int_chan, 1);

@@ -1,4 +1,4 @@
-/* A small program as a user writes it; run by programs.sh. Squares of 1 … 1000 through three workers; prints their sum. */
+/* A small program as a user writes it; run by programs.sh. Squares 1 … 1000 by three workers, prints the sum. */
 #include <weir.h>
 
 typedef WEIR_CHAN(long) long_chan;

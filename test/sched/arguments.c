@@ -72,7 +72,8 @@ static void converted(float narrow, double from_int, int from_double, float from
     arrive();
 }
 TEST(numbers_convert_between_integer_and_floating_point) {
-    GO_AND_ARRIVE(converted, 0.1, 3, -2.9, -9);
+    double truncated = -2.9;
+    GO_AND_ARRIVE(converted, 0.1, 3, truncated, -9);
     DONE;
 }
 

@@ -43,7 +43,7 @@ TEST(who_yields_lets_all_others_run_when_there_are_more_than_a_ring_holds) {
     for (int round = 0; round < 3; round++) {
         long before[64];
         for (int i = 0; i < 64; i++) before[i] = turns[i];
-        for (int i = 0; i < 1000; i++) weir_yield();
+        for (int i = 0; i < TEST_SCALE(500); i++) weir_yield();
         for (int i = 0; i < 64; i++) CHECK_GE(turns[i] - before[i], 1);
     }
     stop = 1;

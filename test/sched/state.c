@@ -29,7 +29,7 @@ static void parks_and_reads_errno(void) {
     errno = MINE;
     CHECK_EQ(weir_recv(ch, NULL), 0);
     seen_errno = errno;
-    seen_cached = *cached;
+    seen_cached = __atomic_load_n(cached, __ATOMIC_RELAXED); /* it is another thread's by now */
     second_thread = thread_id();
     (void)!close(-1);
     seen_after_failure = errno;
@@ -43,9 +43,8 @@ static void parks_and_reads_errno(void) {
 static void keeps_the_thread(void) {
     weir_lock_thread();
     if (thread_id() == first_thread) {
-        *errno_of_thread() = THE_THREADS;
         CHECK_EQ(weir_try_send(ch, 1), 0);
-        *errno_of_thread() = THE_THREADS;
+        __atomic_store_n(errno_of_thread(), THE_THREADS, __ATOMIC_RELAXED);
         while (phase != 2) {
         }
         CHECK_EQ(*errno_of_thread(), THE_THREADS);

@@ -179,12 +179,14 @@ TEST(the_end_of_the_scope_sends_waiting_starters_away) {
 
 TEST(a_deadline_of_the_scopes_context_sends_them_away_with_a_timeout) {
     struct queue q = open_queue();
-    weir_ctx *ctx = weir_ctx_with_timeout(NULL, 20 * WEIR_MILLISECOND);
+    weir_ctx *ctx = weir_ctx_with_timeout(NULL, WEIR_HOUR);
     int e = 0;
     CHECK_EQ(weir_scope_open(&q.s, ctx), 0);
     CHECK_EQ(weir_scope_limit(&q.s, 1), 0);
     CHECK_EQ(weir_scope_go(&q.s, hold, q.until), 0);
     TEST_GO(go_in_turn, &q, 1, weir_ctx_background());
+    test_until_n_parked(1, "weir.Scope.Go");
+    wr_ctx_end(wr_ending_of(ctx), -ETIMEDOUT, -ETIMEDOUT); /* as its deadline would */
     CHECK_EQ(weir_recv(q.results, &e), 0);
     CHECK_EQ(e, -ETIMEDOUT);
     CHECK_EQ(weir_send(q.until, weir_unit_value), 0);

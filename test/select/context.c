@@ -162,7 +162,7 @@ TEST(a_deadline_ends_a_select_and_not_before) {
     }
 }
 
-/* ---- A storm: selects that both send and receive, cancelled at random; every token is accounted for --------------- */
+/* ---- A storm: selects that both send and receive, cancelled at random; every token is accounted for ---------- */
 
 enum { RING = 6 };
 static _Atomic int tokens_held, ended;

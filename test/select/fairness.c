@@ -106,7 +106,7 @@ static void feed(int_chan ch) {
     for (int i = 0; weir_send(ch, i) == 0; i++) {}
     weir_release(ch);
 }
-/* Both channels have a feeder that is always waiting, so both arms are ready nearly always; whoever is not is soon again. */
+/* Each channel has a feeder that keeps its buffer filled. */
 TEST(two_feeders_get_equal_shares) {
     int_chan a = weir_make(int_chan, 100), b = weir_make(int_chan, 100);
     int count[2] = { 0 }, both_ready = 0;
@@ -161,7 +161,10 @@ static uint64_t choices[2];
 static _Atomic int chosen;
 static void choose(int_chan closed, int slot) {
     uint64_t bits = 0;
-    for (int i = 0; i < 64; i++) bits = bits << 1 | (unsigned)weir_select(weir_on_recv(closed, NULL), weir_on_recv(closed, NULL));
+    for (int i = 0; i < 64; i++) {
+        int arm = weir_select(weir_on_recv(closed, NULL), weir_on_recv(closed, NULL));
+        bits = bits << 1 | (unsigned)arm;
+    }
     choices[slot] = bits;
     chosen++;
 }

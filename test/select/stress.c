@@ -81,7 +81,9 @@ TEST(four_channels_both_directions_on_eight_processors) { four_channels(8); }
 /* ---- Leaving from the middle of a queue -------------------------------------------------------------------- */
 
 static _Atomic int arm_fired = -1, received[3];
-static void select_two(int_chan a, int_chan b) { arm_fired = weir_select(weir_on_recv(a, NULL), weir_on_recv(b, NULL)); }
+static void select_two(int_chan a, int_chan b) {
+    arm_fired = weir_select(weir_on_recv(a, NULL), weir_on_recv(b, NULL));
+}
 static void recv_into(int_chan a, int slot) {
     int v = -1;
     CHECK_EQ(weir_recv(a, &v), 0);
@@ -147,9 +149,11 @@ TEST(a_sleeping_select_takes_one_of_two_that_come_at_once) {
 static void opposite(int first, int n) {
     for (int i = 0; i < n; i++) {
         int v;
-        CHECK_GE(first ? weir_select(weir_on_send(c[0], 1), weir_on_recv(c[1], &v), weir_on_send(c[2], 1), weir_on_recv(c[3], &v))
-                       : weir_select(weir_on_recv(c[3], &v), weir_on_send(c[2], 1), weir_on_recv(c[1], &v), weir_on_send(c[0], 1)),
-                 0);
+        int arm = first ? weir_select(weir_on_send(c[0], 1), weir_on_recv(c[1], &v), weir_on_send(c[2], 1),
+                                      weir_on_recv(c[3], &v))
+                        : weir_select(weir_on_recv(c[3], &v), weir_on_send(c[2], 1), weir_on_recv(c[1], &v),
+                                      weir_on_send(c[0], 1));
+        CHECK_GE(arm, 0);
         if (i % 16 == 0) weir_yield();
     }
     running--;
@@ -174,8 +178,8 @@ TEST(selects_in_opposite_orders_do_not_block_each_other) {
 static void tangled(int n) {
     for (int i = 0; i < n; i++) {
         int v;
-        CHECK_GE(weir_select(weir_on_recv(c[0], &v), weir_on_send(c[1], 1), weir_on_recv(c[1], &v), weir_on_send(c[0], 1),
-                             weir_on_recv(c[0], &v), weir_on_after(WEIR_MILLISECOND)), 0);
+        CHECK_GE(weir_select(weir_on_recv(c[0], &v), weir_on_send(c[1], 1), weir_on_recv(c[1], &v),
+                             weir_on_send(c[0], 1), weir_on_recv(c[0], &v), weir_on_after(WEIR_MILLISECOND)), 0);
     }
     running--;
 }

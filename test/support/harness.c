@@ -108,7 +108,8 @@ void test_compare_(const char *file, int line, const char *a_text, const char *o
 
 void test_strings_(const char *file, int line, const char *a_text, const char *b_text, const char *a, const char *b) {
     if (a && b ? strcmp(a, b) == 0 : a == b) return;
-    test_fail_(file, line, "%s == %s does not hold: \"%s\", \"%s\"", a_text, b_text, a ? a : "(NULL)", b ? b : "(NULL)");
+    test_fail_(file, line, "%s == %s does not hold: \"%s\", \"%s\"", a_text, b_text, a ? a : "(NULL)",
+               b ? b : "(NULL)");
 }
 
 void test_contains_(const char *file, int line, const char *text, const char *hay, const char *needle) {

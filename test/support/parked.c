@@ -1,6 +1,6 @@
 /*
- * Waiting until goroutines are parked: looks at the wait records, so that no test has to sleep and hope. Any goroutine or
- * thread may call it.
+ * Waiting until goroutines are parked: looks at the wait records, so that no test has to sleep and hope. Any
+ * goroutine or thread may call it.
  */
 #include "test.h"
 
@@ -48,7 +48,8 @@ void test_until_parked(uint64_t id, const char *state) {
     for (;;) {
         struct look l = look(id, state);
         if (l.parked) return;
-        if (!l.seen) FAIL("goroutine %llu is gone, and was to park in: %s", (unsigned long long)id, state ? state : "any");
+        if (!l.seen)
+            FAIL("goroutine %llu is gone, and was to park in: %s", (unsigned long long)id, state ? state : "any");
         test_pause();
     }
 }

@@ -70,7 +70,7 @@ void test_register(struct test_case *t);
 
 #define TEST(name) TEST_CASE_(name, 1, TEST_RETURNS, 0, NULL)
 #define PLAIN_TEST(name) TEST_CASE_(name, 0, TEST_RETURNS, 0, NULL)
-/* The body must end the process: with that exit status, or by that signal, and with `text` (or NULL) on standard error. */
+/* The body must end the process: with that status, or by that signal, and with `text` (or NULL) on standard error. */
 #define EXIT_TEST(name, status, text) TEST_CASE_(name, 1, TEST_EXITS, status, text)
 #define EXIT_PLAIN_TEST(name, status, text) TEST_CASE_(name, 0, TEST_EXITS, status, text)
 #define SIGNAL_TEST(name, signo, text) TEST_CASE_(name, 1, TEST_SIGNALLED, signo, text)
@@ -122,8 +122,8 @@ void test_pause(void);
     do {                                                                                            \
         while (!(condition)) test_pause();                                                          \
     } while (0)
-/* Until the goroutine of that id is parked in that state, in the words of the dumps: "chan send", "select", …; NULL: any.
- * Fails if it ends first. */
+/* Until the goroutine of that id is parked in that state, in the words of the dumps: "chan send", "select", …;
+ * NULL: any. Fails if it ends first. */
 void test_until_parked(uint64_t id, const char *state);
 /* Until that many goroutines besides the caller are parked in that state. */
 void test_until_n_parked(size_t n, const char *state);

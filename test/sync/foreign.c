@@ -111,6 +111,35 @@ TEST(threads_and_goroutines_share_a_rwmutex) {
     CHECK_EQ(plain, 6 * (times / 4));
 }
 
+/* No scheduler of ours and no atomics: the locks alone order what these threads do, says ThreadSanitizer. */
+static long guarded[3]; /* by m; by rw, both */
+
+static void *thread_use_plainly(void *arg) {
+    for (long i = 0; i < times; i++) {
+        CHECK_EQ(weir_mutex_lock(&m), 0);
+        guarded[0]++;
+        CHECK_EQ(weir_mutex_unlock(&m), 0);
+        if (i % 4 == 0) {
+            CHECK_EQ(weir_rwmutex_lock(&rw), 0);
+            guarded[1]++, guarded[2]++;
+            CHECK_EQ(weir_rwmutex_unlock(&rw), 0);
+        }
+        CHECK_EQ(weir_rwmutex_rlock(&rw), 0);
+        CHECK_EQ(guarded[1], guarded[2]);
+        CHECK_EQ(weir_rwmutex_runlock(&rw), 0);
+    }
+    return arg;
+}
+
+TEST(locks_alone_order_what_threads_do) {
+    pthread_t threads[4];
+    times = TEST_SCALE(40000) / 4 * 4;
+    for (int i = 0; i < 4; i++) threads[i] = thread_start(thread_use_plainly, NULL);
+    for (int i = 0; i < 4; i++) thread_end(threads[i]);
+    CHECK_EQ(guarded[0], 4 * times);
+    CHECK_EQ(guarded[1], times);
+}
+
 static int turn; /* guarded by m */
 
 static void take_turns(int mine) {

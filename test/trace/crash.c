@@ -1,4 +1,5 @@
-/* Crashes: what is said, and that the process still ends as it would have. Each happens in a child of the test's process. */
+/* Crashes: what is said, and that the process still ends as it would have. Each happens in a child of the
+ * test's process. */
 #include "trace_test.h"
 
 #include <pthread.h>

@@ -226,7 +226,8 @@ TEST(states_are_in_gos_words) {
     free(text);
 }
 
-/* On one processor the new goroutine runs only if the caller is interrupted for long, so soon one is seen that has not. */
+/* On one processor the new goroutine runs only if the caller is interrupted for long, so soon one is seen that
+ * has not. */
 TEST(a_goroutine_that_has_not_run_is_runnable_at_its_function) {
     NEEDS_LINES();
     int_chan ch = weir_make(int_chan, 0);

@@ -171,7 +171,8 @@ __attribute__((unused)) static size_t check_level1(const char *text) {
         if (!wr_symbol_has_lines()) SKIP("built without libdw");                                    \
     } while (0)
 
-/* Run body as the main goroutine of a child process, its standard error into the returned text. Call it where no runtime runs. */
+/* Run body as the main goroutine of a child process, its standard error into the returned text. Call it where
+ * no runtime runs. */
 struct child_call {
     void (*body)(void);
 };
