@@ -7,9 +7,9 @@ WEIR_BEGIN_
 /* The monotonic clock, in nanoseconds from an unspecified start. Go: time.Now, but only to measure by. */
 WEIR_API_ weir_time weir_now(void);
 
-/* Sleep for d nanoseconds: at least d; how much longer is up to the machine (doc/performance.md, sleep-50us).
- * d ≤ 0: returns 0 at once; d > 0 always parks. Blocks; cancellable: -ECANCELED, -ETIMEDOUT. -ENOMEM: no memory to
- * arm the timer. Go: time.Sleep. */
+/* Sleep for d nanoseconds: at least d, on an idle machine usually less than 0.1 ms more. d ≤ 0: returns 0 at once;
+ * d > 0 always parks. Blocks; cancellable: -ECANCELED, -ETIMEDOUT. -ENOMEM: no memory to arm the timer. Go:
+ * time.Sleep. */
 WEIR_API_ int weir_sleep(weir_duration d);
 
 /*
@@ -38,9 +38,9 @@ WEIR_API_ bool weir_timer_stop(weir_timer *t);
  * memory ends the process. Go: Timer.Reset. */
 WEIR_API_ bool weir_timer_reset(weir_timer *t, weir_duration d);
 
-/* Wait for the tick; *when (or NULL) gets the time at which it fired, which is not before it was due. Blocks;
- * cancellable. On a timer that is not armed: for ever. 0, -ECANCELED, -ETIMEDOUT; -EINVAL for an after-func; -EDEADLK
- * is reserved. Go: <-t.C. */
+/* Wait for the tick; *when (or NULL) gets the time for which it was due. Blocks; cancellable. On a timer that is not
+ * armed: for ever. 0, -ECANCELED, -ETIMEDOUT; -EINVAL for an after-func; -EDEADLK is reserved. Go: <-t.C, whose value
+ * is the time at which the tick was sent. */
 WEIR_API_ WEIR_MUST_USE_ int weir_timer_wait(weir_timer *t, weir_time *when);
 
 /* weir_timer *weir_after_func(d, fn, arg): run fn(arg) in a goroutine of its own after d. NULL: out of

@@ -230,17 +230,19 @@ void wr_goroutine_begin(void *previous) {
 }
 
 /* Among the public functions since it takes locks, without one of them below it: see in_weir in signal.c. */
-__attribute__((noinline, section("weir_api"))) static void finish(struct g *g, int result) {
+__attribute__((noinline, section("weir_api"))) static bool finish(struct g *g, int result) {
+    /* All is given back, and it is not counted any more, before on_end lets those go on who wait for it. */
+    wr_g_drop(g);
+    bool last = atomic_fetch_sub_explicit(&wr_sched.live, 1, memory_order_acq_rel) ==
+                1 + (int64_t)atomic_load(&wr_sched.foreign);
     if (g->on_end) g->on_end(g, result);
-    wr_g_drop(wr_self());
+    return last;
 }
 
 static _Noreturn void end(intptr_t result) {
     undo_blocks();
     struct g *g = wr_self();
-    /* Before on_end: whoever has waited for this goroutine must not find it counted any more. */
-    bool last = atomic_fetch_sub_explicit(&wr_sched.live, 1, memory_order_acq_rel) == 1 + (int64_t)atomic_load(&wr_sched.foreign);
-    finish(g, g->returns_int ? (int)result : 0);
+    bool last = finish(g, g->returns_int ? (int)result : 0);
     g = wr_self();
     if (g->locked_m) {
         g->locked_m->locked_g = NULL;

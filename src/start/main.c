@@ -15,7 +15,8 @@ struct call {
     bool begun;
 };
 
-static int call_weir_main(void *arg) {
+/* Named so that traces leave it out without debug information, too. */
+static int wr_call_weir_main(void *arg) {
     struct call *call = arg;
     call->begun = true;
     return weir_main(call->argc, call->argv);
@@ -28,7 +29,7 @@ __attribute__((visibility("default"))) int main(int argc, char **argv) {
         wr_warn("this program has neither main() nor weir_main(int argc, char **argv); it needs one of them");
         return 2;
     }
-    int result = weir_run(call_weir_main, &call);
+    int result = weir_run(wr_call_weir_main, &call);
     if (call.begun) return result;
     wr_warn("the runtime cannot be started: %s", strerror(-result));
     return 2;

@@ -38,9 +38,12 @@ static struct {
     bool installed;
     struct sigaction before;
 } signals[] = {
-    { .signo = SIGSEGV, .name = "SIGSEGV", .shared = SANITIZED }, { .signo = SIGBUS, .name = "SIGBUS", .shared = SANITIZED },
-    { .signo = SIGFPE, .name = "SIGFPE" }, { .signo = SIGILL, .name = "SIGILL" },
-    { .signo = SIGABRT, .name = "SIGABRT" }, { .signo = SIGTRAP, .name = "SIGTRAP" },
+    { .signo = SIGSEGV, .name = "SIGSEGV", .shared = SANITIZED },
+    { .signo = SIGBUS, .name = "SIGBUS", .shared = SANITIZED },
+    { .signo = SIGFPE, .name = "SIGFPE" },
+    { .signo = SIGILL, .name = "SIGILL" },
+    { .signo = SIGABRT, .name = "SIGABRT" },
+    { .signo = SIGTRAP, .name = "SIGTRAP" },
 };
 enum { N_SIGNALS = sizeof signals / sizeof signals[0] };
 
@@ -72,7 +75,9 @@ int wr_crash_without_child;
 
 /* ---- The trace --------------------------------------------------------------------------------------- */
 
-static void frames_put(struct wr_text *t, const struct wr_snapshot *s, size_t from, size_t to, bool complete, bool names) {
+/* complete: nothing further out is missing. */
+static void frames_put(struct wr_text *t, const struct wr_snapshot *s, size_t from, size_t to, bool complete,
+                       bool names) {
     if (to - from <= TOP + BOTTOM && complete) {
         wr_frames_put(t, s, from, to, names);
         return;
@@ -82,14 +87,15 @@ static void frames_put(struct wr_text *t, const struct wr_snapshot *s, size_t fr
     if (complete) wr_frames_put(t, s, to - BOTTOM, to, names);
 }
 
-static void trace_put(struct wr_text *t, struct g *g, const uintptr_t *pcs, size_t n, size_t max, bool exact, bool names) {
+/* exact: pcs[0] has been made look like a return address. */
+static void trace_put(struct wr_text *t, struct g *g, const uintptr_t *pcs, size_t n, bool exact, bool names) {
     struct wr_snapshot s;
     size_t from = 0, to = n;
     wr_snapshot_crashed(g, &s, pcs, n);
     s.exact = exact;
     if (names) wr_snapshot_shown(&s, &from, &to);
     wr_header_put(t, &s);
-    frames_put(t, &s, from, to, n < max, names);
+    frames_put(t, &s, from, to, n < MAX_PCS, names);
     wr_creator_put(t, &s);
 }
 
@@ -109,7 +115,7 @@ static void in_child(void *arg) {
     atomic_store(&shared->stage, WRITES);
     struct wr_text t;
     wr_text_open(&t, STDERR_FILENO);
-    trace_put(&t, c->g, shared->pcs, n, MAX_PCS, true, true);
+    trace_put(&t, c->g, shared->pcs, n, true, true);
     (void)wr_text_close(&t);
     _exit(0);
 }
@@ -191,14 +197,17 @@ static const char *arithmetic_text(int code) {
     }
 }
 
-static void sentence_put(struct wr_text *t, const char *name, const siginfo_t *info, const void *context, const struct g *full) {
+/* full: whose stack is; NULL: nobody's. */
+static void sentence_put(struct wr_text *t, const char *name, const siginfo_t *info, const void *context,
+                         const struct g *full) {
     uintptr_t address = (uintptr_t)info->si_addr;
     bool sent = info->si_code <= 0;
     if (full) {
         size_t size = 1 << 14, used = (size_t)(full->stack_hi - full->stack_lo);
         while (size < used) size <<= 1;
         wr_text_put(t, "fatal error: stack overflow\nweir: the stack of goroutine %" PRIu64 ", %zu KiB, is full; "
-                    "weir_go_stack(bytes, fn, ...) gives one goroutine more, WEIR_STACK=1M all that do not ask\n", full->id, size >> 10);
+                    "weir_go_stack(bytes, fn, ...) gives one goroutine more, WEIR_STACK=1M all that do not ask\n",
+                    full->id, size >> 10);
     } else if (sent && info->si_signo != SIGABRT && info->si_signo != SIGTRAP) {
         wr_text_put(t, "fatal error: %s sent by process %d\n", name, (int)info->si_pid);
     } else if (info->si_signo == SIGSEGV || info->si_signo == SIGBUS) {
@@ -206,8 +215,8 @@ static void sentence_put(struct wr_text *t, const char *name, const siginfo_t *i
     } else {
         wr_text_put(t, "fatal error: %s%s\n", name, info->si_signo == SIGFPE ? arithmetic_text(info->si_code) : "");
     }
-    wr_text_put(t, "[signal %s: code=%d addr=0x%" PRIxPTR " pc=0x%" PRIxPTR "]\n\n", name, info->si_code, sent ? 0 : address,
-                pc_of(context));
+    wr_text_put(t, "[signal %s: code=%d addr=0x%" PRIxPTR " pc=0x%" PRIxPTR "]\n\n", name, info->si_code,
+                sent ? 0 : address, pc_of(context));
 }
 
 /* What there is without a child's help. */
@@ -225,7 +234,7 @@ static void write_plainly(struct wr_text *t, struct crash *c) {
         pcs = few;
         n = wr_unwind_signal(c->context, few, TOP);
     }
-    trace_put(t, c->g, pcs, n, MAX_PCS, exact, false);
+    trace_put(t, c->g, pcs, n, exact, false);
 }
 
 static void report(const char *name, const siginfo_t *info, const void *context, struct g *g, bool overflow) {
@@ -235,7 +244,8 @@ static void report(const char *name, const siginfo_t *info, const void *context,
     sentence_put(&t, name, info, context, overflow ? g : NULL);
     wr_text_flush(&t);
     if (!wr_crash_without_child) {
-        c.shared = mmap(NULL, sizeof *c.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        c.shared = mmap(NULL, sizeof *c.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE,
+                        -1, 0);
         if (c.shared == MAP_FAILED) c.shared = NULL;
     }
     if (!c.shared || !let_child_write(&c)) write_plainly(&t, &c);

@@ -129,7 +129,7 @@ struct group {
     size_t count, order;    /* how many; how many groups came before it */
     char name[64];          /* the name that all of them have; "": none */
     char *labels;
-    struct wr_snapshot stack;
+    size_t n_pcs;
     uintptr_t pcs[];
 };
 
@@ -175,7 +175,7 @@ static void count_one(struct groups *gs, const struct wr_snapshot *s) {
     }
     struct group **bucket = &gs->buckets[hash & (gs->n_buckets - 1)];
     for (struct group *g = *bucket; g; g = g->next)
-        if (g->hash == hash && g->stack.n == n && !memcmp(g->pcs, s->pcs + from, n * sizeof *s->pcs) &&
+        if (g->hash == hash && g->n_pcs == n && !memcmp(g->pcs, s->pcs + from, n * sizeof *s->pcs) &&
             !strcmp(g->labels, s->labels)) {
             g->count++;
             if (strcmp(g->name, s->name)) *g->name = 0;
@@ -186,11 +186,10 @@ static void count_one(struct groups *gs, const struct wr_snapshot *s) {
         gs->no_memory = true;
         return;
     }
-    g->hash = hash, g->count = 1, g->order = gs->n++;
+    g->hash = hash, g->count = 1, g->order = gs->n++, g->n_pcs = n;
     memcpy(g->name, s->name, sizeof g->name);
     memcpy(g->pcs, s->pcs + from, n * sizeof *s->pcs);
     g->labels = strcpy((char *)(g->pcs + n), s->labels);
-    g->stack = (struct wr_snapshot){ .n = n, .pcs = g->pcs, .exact = s->exact && from == 0 };
     g->next = *bucket;
     *bucket = g;
 }
@@ -210,16 +209,17 @@ static void labels_put(struct wr_text *t, const struct group *g) {
         *at++ = *c;
     }
     *at = 0;
-    if (named) wr_text_put(t, "# labels: {\"name\":\"%s\"%s%s\n", name, *g->labels ? ", " : "}", *g->labels ? g->labels + 1 : "");
-    else if (*g->labels) wr_text_put(t, "# labels: %s\n", g->labels);
+    if (!named && *g->labels) wr_text_put(t, "# labels: %s\n", g->labels);
+    else if (named && *g->labels) wr_text_put(t, "# labels: {\"name\":\"%s\", %s\n", name, g->labels + 1);
+    else if (named) wr_text_put(t, "# labels: {\"name\":\"%s\"}\n", name);
 }
 
 static void group_put(struct wr_text *t, const struct group *g) {
     wr_text_put(t, "%zu @", g->count);
-    for (size_t i = 0; i < g->stack.n; i++) wr_text_put(t, " 0x%" PRIxPTR, g->pcs[i]);
+    for (size_t i = 0; i < g->n_pcs; i++) wr_text_put(t, " 0x%" PRIxPTR, g->pcs[i]);
     wr_text_put(t, "\n");
     labels_put(t, g);
-    for (size_t i = 0; i < g->stack.n; i++) {
+    for (size_t i = 0; i < g->n_pcs; i++) {
         struct wr_frame frames[WR_INLINED];
         size_t n = wr_symbol(g->pcs[i], frames, WR_INLINED);
         for (size_t k = 0; k < n; k++) {

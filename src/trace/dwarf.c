@@ -89,7 +89,8 @@ static bool debug_file_of(int fd, Dwfl_Module *module) {
     int n = dwfl_module_build_id(module, &bits, &at);
     Dwarf *dwarf = dwarf_begin(fd, DWARF_C_READ);
     ssize_t m = dwarf ? dwelf_elf_gnu_build_id(dwarf_getelf(dwarf), &found) : -1;
-    bool same = n > 0 && m > 0 && same_build((struct build_id){ bits, (size_t)n }, (struct build_id){ found, (size_t)m });
+    bool same = n > 0 && m > 0 &&
+                same_build((struct build_id){ bits, (size_t)n }, (struct build_id){ found, (size_t)m });
     dwarf_end(dwarf);
     return same;
 }
@@ -107,13 +108,15 @@ static int find_debug_file(Dwfl_Module *module, void **data, const char *name, D
         if (way == 0) {
             if (n < 2 || n > 64) continue;
             length = snprintf(path, sizeof path, "/usr/lib/debug/.build-id/%02x/", bits[0]);
-            for (int i = 1; i < n; i++) length += snprintf(path + length, sizeof path - (size_t)length, "%02x", bits[i]);
+            for (int i = 1; i < n; i++)
+                length += snprintf(path + length, sizeof path - (size_t)length, "%02x", bits[i]);
             length += snprintf(path + length, sizeof path - (size_t)length, ".debug");
         } else {
             const char *object = file && strcmp(file, "/proc/self/exe") ? file : name;
             const char *slash = object ? strrchr(object, '/') : NULL;
             if (!slash || !link) continue;
-            length = snprintf(path, sizeof path, "%.*s/%s%s", (int)(slash - object), object, way == 2 ? ".debug/" : "", link);
+            length = snprintf(path, sizeof path, "%.*s/%s%s", (int)(slash - object), object,
+                              way == 2 ? ".debug/" : "", link);
         }
         if (length <= 0 || (size_t)length >= sizeof path) continue;
         int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -263,7 +266,9 @@ size_t wr_dwarf_lookup(uintptr_t address, struct wr_frame *frames, size_t max) {
         name = slash ? slash + 1 : path ? path : "unknown";
         offset = address - start;
     }
-    struct wr_frame symbol_only = { .function = wr_symbol_intern(name), .file = "?\?", .named = named, .offset = offset };
+    struct wr_frame symbol_only = {
+        .function = wr_symbol_intern(name), .file = "?\?", .named = named, .offset = offset
+    };
     Dwarf_Die *unit = unit_at(module, address, &bias);
     size_t n = unit ? functions_at(unit, address - bias, frames, max) : 0;
     for (size_t i = 0; i < n; i++) {

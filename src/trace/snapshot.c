@@ -170,16 +170,24 @@ void wr_snapshot_crashed(struct g *g, struct wr_snapshot *s, const uintptr_t *pc
 /* ---- What of it is shown ----------------------------------------------------------------------------- */
 
 void wr_snapshot_shown(const struct wr_snapshot *s, size_t *from, size_t *to) {
-    enum { LIBC = 2 }; /* frames of the C library inside a foreign thread's park: syscall */
+    enum {
+        LIBC = 2,  /* frames of the C library inside a foreign thread's park: syscall */
+        HELPERS = 3 /* between the park and the public call; without debug information they look like anybody's */
+    };
     size_t n = s->n, first = 0, call = n;
     for (; first < n; first++) {
         unsigned class = wr_symbol_class(s->pcs[first]);
         if ((class & WR_SYMBOL_CALL) && call == n) call = first;
         if (!(class & WR_SYMBOL_OWN) && !(s->waiting && call == n && first < LIBC)) break;
     }
+    for (size_t i = first; first > 0 && call == n && i < n && i < first + HELPERS; i++) {
+        unsigned class = wr_symbol_class(s->pcs[i]);
+        if (class & WR_SYMBOL_CALL) call = first = i;
+        else if (!(class & WR_SYMBOL_BARE)) break;
+    }
     if (call < first) first = call;
     else if (first == n) first = 0; /* nothing but ours */
-    else if (first > 0 && call == n) first--; /* the public call has become a jump: what it jumped to says almost as much */
+    else if (first > 0 && call == n) first--; /* the public call became a jump to this, which says almost as much */
     while (n > first + 1 && (wr_symbol_class(s->pcs[n - 1]) & WR_SYMBOL_OWN)) n--;
     *from = first;
     *to = n;

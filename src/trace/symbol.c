@@ -41,7 +41,7 @@ static struct {
     struct place *places[BUCKETS];
     size_t n_places;
     unsigned long long loaded;     /* objects loaded and unloaded so far, as the loader counts them */
-    char root[512];                /* the folder that holds weir's sources, as debug information names it; "": not known */
+    char root[512];                /* the folder of weir's sources, as debug information names it; "": not known */
     struct string *strings[BUCKETS];
 } table = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -155,6 +155,7 @@ static struct place *make_place(uintptr_t pc) {
         if (!(class & WR_SYMBOL_OWN)) place->class &= (uint8_t)~WR_SYMBOL_OWN;
         place->class |= class & WR_SYMBOL_CALL;
     }
+    if (!strcmp(frames[n - 1].file, "?\?")) place->class |= WR_SYMBOL_BARE;
     return place;
 }
 
@@ -249,7 +250,8 @@ bool wr_symbol_has_lines(void) {
 enum { LARGE_STACK = 1 << 20, GUARD = 1 << 16 };
 
 int wr_on_large_stack(void (*fn)(void *), void *arg) {
-    char *stack = mmap(NULL, GUARD + LARGE_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *stack = mmap(NULL, GUARD + LARGE_STACK, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (stack == MAP_FAILED) return -ENOMEM;
     mprotect(stack, GUARD, PROT_NONE);
 #ifdef WEIR_HAVE_VALGRIND

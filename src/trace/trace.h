@@ -47,6 +47,7 @@ void wr_symbol_refresh(void);
 enum wr_symbol_class {
     WR_SYMBOL_OWN = 1,  /* weir's, with everything that was inlined there */
     WR_SYMBOL_CALL = 2, /* a function of the public interface is in it */
+    WR_SYMBOL_BARE = 4, /* there is no debug information to tell by */
 };
 unsigned wr_symbol_class(uintptr_t pc);
 unsigned wr_symbol_frame_class(const struct wr_frame *frame);

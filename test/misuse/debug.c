@@ -13,8 +13,12 @@ static int_chan freed(void) {
     return ch;
 }
 
-EXIT_TEST(sending_to_a_freed_channel_is_caught, 2, "fatal error: weir_send: the channel ") { (void)!weir_send(freed(), 1); }
-EXIT_TEST(receiving_from_a_freed_channel_is_caught, 2, "fatal error: weir_recv: the channel ") { (void)!weir_recv(freed(), NULL); }
+EXIT_TEST(sending_to_a_freed_channel_is_caught, 2, "fatal error: weir_send: the channel ") {
+    (void)!weir_send(freed(), 1);
+}
+EXIT_TEST(receiving_from_a_freed_channel_is_caught, 2, "fatal error: weir_recv: the channel ") {
+    (void)!weir_recv(freed(), NULL);
+}
 EXIT_TEST(closing_a_freed_channel_is_caught, 2, "fatal error: weir_close: the channel ") { weir_close(freed()); }
 EXIT_TEST(releasing_once_too_often_is_caught, 2, "fatal error: weir_release: the channel ") { weir_release(freed()); }
 EXIT_TEST(retaining_a_freed_channel_is_caught, 2, "fatal error: weir_retain: the channel ") { weir_retain(freed()); }

@@ -158,12 +158,13 @@ TEST(a_pair_does_not_starve_timers) {
     weir_release(there_ch), weir_release(back);
 }
 
-static _Atomic int asked, answered;
+static _Atomic int asked, published, answered;
 static void answer(void) { answered = asked; }
 static void *ask_from_outside(void *arg) {
     for (int i = 1; i <= 20 && !stop; i++) {
-        TEST_GO(answer);
         asked = i;
+        TEST_GO(answer);
+        published = i;
         while (answered != i && !stop) sched_yield();
     }
     stop = 1;
@@ -177,7 +178,7 @@ TEST(a_busy_local_queue_does_not_starve_the_global_one) {
     pthread_t thread = thread_start(ask_from_outside, NULL);
     int last = 0;
     for (long yields = 0; !stop; yields++) {
-        int now = asked;
+        int now = published;
         if (now != last || answered == now) last = now, yields = 0;
         CHECK_LE(yields, 10000); /* 61 turns, unless the kernel has other plans */
         weir_yield();

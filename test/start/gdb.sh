@@ -27,7 +27,8 @@ END
 $CC -g -O1 -I"$WEIR_SRC/include" "$tmp/program.c" "$WEIR_BUILD/libweir.a" -o "$tmp/program" $libs || exit 1
 
 debug() {
-    HOME=$tmp DEBUGINFOD_URLS='' timeout 120 gdb -nx -batch -ex 'set confirm off' -ex 'set print thread-events off' "$@" "$tmp/program"
+    HOME=$tmp DEBUGINFOD_URLS='' timeout 120 \
+        gdb -nx -batch -ex 'set confirm off' -ex 'set print thread-events off' "$@" "$tmp/program"
 }
 
 # Frames of the goroutine, the entry stub as the last one, and no complaint about a corrupt stack.

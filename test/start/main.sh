@@ -29,7 +29,8 @@ weir_main_gives_the_exit_status() {
 #include <stdlib.h>
 int weir_main(int argc, char **argv) { return argc > 1 ? atoi(argv[1]) : 0; }
 END
-    exits_with 0 "$tmp/status" && exits_with 7 "$tmp/status" 7 && exits_with 255 "$tmp/status" -1 && exits_with 0 "$tmp/status" 256
+    exits_with 0 "$tmp/status" && exits_with 7 "$tmp/status" 7 && exits_with 255 "$tmp/status" -1 &&
+        exits_with 0 "$tmp/status" 256
 }
 
 arguments_arrive() {
@@ -38,7 +39,8 @@ arguments_arrive() {
 #include <string.h>
 int weir_main(int argc, char **argv)
 {
-    return argc == 3 && !strcmp(argv[1], "a b") && !strcmp(argv[2], "") && !argv[3] && strstr(argv[0], "arguments") ? 9 : 1;
+    bool right = argc == 3 && !strcmp(argv[1], "a b") && !strcmp(argv[2], "") && !argv[3];
+    return right && strstr(argv[0], "arguments") ? 9 : 1;
 }
 END
     exits_with 9 "$tmp/arguments" 'a b' ''
@@ -127,7 +129,8 @@ separate_debug_information_is_found() {
 static __attribute__((noinline)) void show(void) { weir_dump(1, 2); __asm__ volatile(""); }
 int weir_main(int argc, char **argv) { show(); return 0; }
 END
-    (cd "$tmp" && objcopy --only-keep-debug split split.debug && strip split && objcopy --add-gnu-debuglink=split.debug split) || return 1
+    (cd "$tmp" && objcopy --only-keep-debug split split.debug && strip split &&
+        objcopy --add-gnu-debuglink=split.debug split) || return 1
     "$tmp/split" >"$tmp/with" && mv "$tmp/split.debug" "$tmp/elsewhere" && "$tmp/split" >"$tmp/without" || return 1
     grep -A1 '^show(...)$' "$tmp/with" | grep -q 'split.c:2 ' && ! grep -q '^show(' "$tmp/without" || return 1
     # another program's debug information is not believed
@@ -135,7 +138,8 @@ END
 #include <weir.h>
 int weir_main(int argc, char **argv) { return 0; }
 END
-    objcopy --only-keep-debug "$tmp/other" "$tmp/split.debug" && "$tmp/split" >"$tmp/wrong" && ! grep -q 'other.c' "$tmp/wrong"
+    objcopy --only-keep-debug "$tmp/other" "$tmp/split.debug" && "$tmp/split" >"$tmp/wrong" &&
+        ! grep -q 'other.c' "$tmp/wrong"
 }
 
 check weir_main_gives_the_exit_status weir_main_gives_the_exit_status

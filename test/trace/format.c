@@ -43,11 +43,10 @@ static void lock_thread(void *arg) { weir_lock_thread(); }
 
 /* ---- Level 2 -------------------------------------------------------------------------------------- */
 
-static void park_in_everything(int_chan ch, weir_mutex *mu, weir_wg *wg);
-
 TEST(level_2_parses_and_has_every_goroutine) {
     int_chan ch = weir_make(int_chan, 0);
-    struct talker named = { .setup = set_name, .arg = "with (odd) name", .ch = ch }, locked = { .setup = lock_thread, .ch = ch };
+    struct talker named = { .setup = set_name, .arg = "with (odd) name", .ch = ch };
+    struct talker locked = { .setup = lock_thread, .ch = ch };
     start_receiver(ch);
     start_talker(&named);
     start_talker(&locked);
@@ -218,9 +217,10 @@ TEST(states_are_in_gos_words) {
     TEST_UNTIL(atomic_load(&in_call));
     char *text = dump_text(2);
     CHECK_EQ(check_level2(text), 10);
-    static const char *const states[] = { "[running]:",  "[chan send]:", "[chan send (nil chan)]:", "[chan receive (nil chan)]:",
-                                          "[select]:",   "[select (no cases)]:", "[sleep]:",
-                                          "[sync.Mutex.Lock]:", "[sync.WaitGroup.Wait]:", "[syscall]:" };
+    static const char *const states[] = {
+        "[running]:", "[chan send]:", "[chan send (nil chan)]:", "[chan receive (nil chan)]:", "[select]:",
+        "[select (no cases)]:", "[sleep]:", "[sync.Mutex.Lock]:", "[sync.WaitGroup.Wait]:", "[syscall]:",
+    };
     for (size_t i = 0; i < sizeof states / sizeof states[0]; i++) CHECK_EQ(count_of(text, states[i]), 1);
     CHECK_EQ(write(pipes[1], "", 1), 1);
     free(text);

@@ -107,7 +107,7 @@ TEST(goroutines_that_block_signals_are_in_the_dump) {
     atomic_store(&stop, 1);
     TEST_UNTIL(atomic_load(&deaf_ones) == 0);
     CHECK_EQ(count_of(text, " [running]:\n"), N + 1);
-    if (wr_symbol_has_lines()) CHECK_EQ(count_of(text, " [running]:\ncompute_deaf(...)\n"), N);
+    if (has_lines()) CHECK_EQ(count_of(text, " [running]:\ncompute_deaf(...)\n"), N);
     free(text);
 }
 
