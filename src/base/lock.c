@@ -1,4 +1,4 @@
-/* The waiting half of the short lock, and the check of ranks. */
+/* The waiting half of the short lock, and the check of ranks. model/lock.pml checks that it excludes. */
 #include "base/lock.h"
 
 #include <sched.h>

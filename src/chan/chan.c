@@ -106,7 +106,8 @@ void weir_chan_set_on_drop_(weir_chan *ch, void (*fn)(void *elem)) {
 
 /* ---- What can be done at once ----------------------------------------------------------------------- */
 
-/* The first waiter whose wait we settle, taken off the queue. Those already settled by somebody else step aside. */
+/* The first waiter whose wait we settle, taken off the queue. Those already settled by somebody else step
+ * aside. model/wait.pml checks the claim. */
 static struct wr_node *claim_first(weir_chan *ch, struct wr_list *queue) {
     for (struct wr_list *l; (l = wr_list_pop(queue));) {
         struct wr_node *node = node_of(l);

@@ -1,7 +1,7 @@
 /*
  * Select. Two looks at the arms: first, with every channel locked, whether one can go at once; if not, a node for each arm is
  * queued before the locks are dropped, so that no partner can come in between. One claim of the shared wait
- * decides among partners, timer and canceller.
+ * decides among partners, timer and canceller; model/wait.pml checks that it does.
  *
  * Channels are locked in the order of their addresses, each once, whatever the arms' order; two selects over the same
  * channels can therefore not block each other. The arms carry both permutations (order_, visit_) and the nodes, so

@@ -16,7 +16,7 @@
  * finds busy and gives the P back. The thread's fence is on the hot path, sysmon's is not; so where the kernel has
  * membarrier(2), sysmon runs one on behalf of all threads and the thread's fence is for the compiler only. A
  * thread that finds NULL goes on without a P: what it makes ready goes to the global queue, and when it next
- * parks it must find a P first. All of that is under sched.lock, so it cannot meet a half-done retake.
+ * parks it must find a P first. All of that is under sched.lock, so it cannot meet a half-done retake. model/retake.pml checks this.
  */
 #ifndef WR_SCHED_INNER_H
 #define WR_SCHED_INNER_H

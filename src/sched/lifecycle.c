@@ -108,10 +108,11 @@ int wr_sched_main(int (*fn)(void *), void *arg) {
     args.integer[0] = (uint64_t)(uintptr_t)arg;
     struct wr_spawn s = { .fn = (void (*)(void))fn, .args = &args, .stack = MAIN_STACK, .on_end = main_ended,
                           .returns_int = true, .main = true };
+    wr_in_run = true; /* before there is a goroutine that could raise a signal here */
     int e = wr_spawn(&s);
     wr_outside_end();
+    if (e) wr_in_run = false;
     if (e) return e;
-    wr_in_run = true;
     while (!atomic_load(&wr_sched.main_done)) wr_futex_wait(&wr_sched.main_done, 0, WR_NEVER);
     wr_in_run = false;
     return wr_sched.main_result;

@@ -19,10 +19,10 @@
  * timer, a healer. Exactly one wins, and exactly the winner calls wr_ready. Who loses the claim has had no effect
  * and must look for another waiter. A wait lives on its goroutine's stack: after wr_ready it may be
  * gone, so touch neither it nor its nodes any more; a waker that lost the claim touches it only under the object's lock, which the
- * waiter takes too before it leaves (or the node is unlinked by then).
+ * waiter takes too before it leaves (or the node is unlinked by then). model/wait.pml checks this.
  *
  * wr_ready may come before the goroutine has left its stack, or even before it calls wr_park. That is
- * fine: g->on_cpu is 1 until it has, and whoever resumes it waits for that.
+ * fine: g->on_cpu is 1 until it has, and whoever resumes it waits for that. model/on_cpu.pml checks this.
  */
 #ifndef WR_SCHED_H
 #define WR_SCHED_H

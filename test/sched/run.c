@@ -135,7 +135,7 @@ static int leaves_asleep(void *arg) {
     return 0;
 }
 PLAIN_TEST(who_sleeps_in_the_c_library_is_not_woken) {
-    NEEDS_SIGNALS;
+    if (SANITIZED) SKIP("what sleeps is the sanitizer");
     test_ignore_leaks();
     CHECK_EQ(weir_run(leaves_asleep, NULL), 0);
     expect_that_nobody_counts();
@@ -281,7 +281,9 @@ static int uses_the_timer(void *arg) {
 PLAIN_TEST(a_timer_may_outlive_a_run) {
     CHECK_EQ(weir_run(leaves_a_timer, NULL), 0);
     CHECK_EQ(weir_run(uses_the_timer, NULL), 0);
-    CHECK_EQ(weir_run(leaves_a_timer, NULL) + !weir_timer_stop(t), 0);
+    weir_timer_free(t);
+    CHECK_EQ(weir_run(leaves_a_timer, NULL), 0);
+    CHECK(weir_timer_stop(t));
     weir_timer_free(t);
 }
 
