@@ -1,6 +1,7 @@
 /*
- * The short lock: wr_lock, wr_unlock of src/base/lock.h, wr_lock_slow of src/base/lock.c. Nobody sleeps until woken, so no wake-up
- * can be lost; what is left is that the lock excludes, and that what was written under it is seen under it.
+ * The short lock: wr_lock, wr_unlock of src/base/lock.h, wr_lock_slow of src/base/lock.c. Nobody sleeps until woken,
+ * so no wake-up can be lost; what is left is that the lock excludes, and that what was written under it is seen under
+ * it.
  *
  * Who is who
  *   thread   takes the lock, reads and writes `data`, lets it go, TURNS times
@@ -11,8 +12,8 @@
  *   late_data, late_unlock   stores of the thread that the others do not see yet
  *   inside        how many threads are between lock and unlock
  *
- * Memory. Stores become visible late. The unlock is a release: not before what was written earlier. The compare-and-swap that
- * takes the lock waits until the thread's own stores are visible.
+ * Memory. Stores become visible late. The unlock is a release: not before what was written earlier. The
+ * compare-and-swap that takes the lock waits until the thread's own stores are visible.
  *
  * Checked: never two inside, no write is lost, everybody gets in.
  *

@@ -1,13 +1,15 @@
 /*
- * Ready before the goroutine has left its stack: take, wr_schedule_away, wr_after_switch, wr_park_until and wr_ready of src/sched/worker.c, and
- * walk_one (wr_each_goroutine) of src/sched/goroutine.c.
+ * Ready before the goroutine has left its stack: wr_schedule_away, run and wr_after_switch of src/sched/worker.c,
+ * wr_park_until and wr_ready of src/sched/park.c, walk_one (wr_each_goroutine) of src/sched/goroutine.c.
  *
  * Who is who
- *   thread   a worker with a P: finds a goroutine, runs it, and switches from one to the next without a detour over its own stack
+ *   thread   a worker with a P: finds a goroutine, runs it, and switches from one to the next without a detour over
+ *            its own stack
  *   walker   visits every goroutine, as a dump does
  *
- * A goroutine, each time it runs: may make another one ready that waits; publishes its wait (from here on others may claim it); may make another one ready
- * once more, as weir_cond_wait does when it unlocks the mutex; parks. It does that TURNS times at most.
+ * A goroutine, each time it runs: may make another one ready that waits; publishes its wait (from here on others may
+ * claim it); may make another one ready once more, as weir_cond_wait does when it unlocks the mutex; parks. It does
+ * that TURNS times at most.
  *
  * Variables
  *   on_cpu[], state[]   of each goroutine
@@ -16,8 +18,8 @@
  *   queue[]             each P's queue, runnext for short
  *   held                the goroutine whose on_cpu the walker has and whose state it found to be WAITING
  *
- * Checked: no stack is ever used by two threads; what lies in a queue is RUNNABLE; what the walker holds and finds WAITING stays as it is;
- * no goroutine is left in a queue, and no two threads wait for each other for ever.
+ * Checked: no stack is ever used by two threads; what lies in a queue is RUNNABLE; what the walker holds and finds
+ * WAITING stays as it is; no goroutine is left in a queue, and no two threads wait for each other for ever.
  *
  * Left out: how work is found (model/park.pml), who may claim (model/wait.pml), the end of a goroutine.
  *

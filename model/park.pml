@@ -1,35 +1,37 @@
 /*
- * Publishing work and going idle: find_runnable and stop_spinning of src/sched/worker.c, wr_wake_worker, wr_start_m, wr_hand_off and wr_idle of
- * src/sched/idle.c, wr_next_push, wr_ring_push and wr_global_push of src/sched/runq.c.
+ * Publishing work and going idle: find_runnable and stop_spinning of src/sched/worker.c, wr_wake_worker, wr_start_m,
+ * wr_hand_off and wr_idle of src/sched/idle.c, wr_next_push, wr_ring_push and wr_global_push of src/sched/runq.c.
  *
  * Who is who
- *   owner     a thread that runs a goroutine on a P of its own, makes PUSHES goroutines ready there (wr_ready: the new one into
- *             runnext, the one that was in it into the ring), and then computes for good: it never comes back for them
+ *   owner     a thread that runs a goroutine on a P of its own, makes PUSHES goroutines ready there (wr_ready: the
+ *             new one into runnext, the one that was in it into the ring), and then computes for good: it never comes
+ *             back for them
  *   foreign   with -DFOREIGN. A thread without a P: puts one goroutine into the global queue
- *   worker    everybody else. The first two run a goroutine each, on a P each; the others sleep, as threads do that were
- *             made while somebody blocked. A goroutine that is run ends at once, or computes for good and keeps the P, or blocks for good, and
- *             its P is handed off
+ *   worker    everybody else. The first two run a goroutine each, on a P each; the others sleep, as threads do that
+ *             were made while somebody blocked. A goroutine that is run ends at once, or computes for good and keeps
+ *             the P, or blocks for good, and its P is handed off
  *
  * Variables
- *   next, ring, global       runnext and ring of the owner's P, the global queue: how many goroutines are in it. All other Ps'
- *                            queues are empty in this model, so they are not there
+ *   next, ring, global       runnext and ring of the owner's P, the global queue: how many goroutines are in it. All
+ *                            other Ps' queues are empty in this model, so they are not there
  *   idle_ps, n_idle          how long the list wr_sched.idle_ps is, and wr_sched.n_idle_ps, what others see of that
  *   spinning, spins          wr_sched.spinning, m->spinning
  *   m_idle[], wake[]         wr_sched.idle_ms, m->wake
- *   lock                     sched.lock. A region under it in which only one thing is changed that others read without it is one step
+ *   lock                     sched.lock. A region under it in which only one thing is changed that others read
+ *                            without it is one step
  *
- * Memory. spin's is sequentially consistent, the machines' is not: a store may become visible only after later loads of the same
- * thread were done. Where that matters the stores go to a buffer of the thread's own (late_…) and leave it in their order,
- * sooner or later; a fence, a compare-and-swap and taking a lock wait until it is empty. The relaxed read-modify-writes of n_idle_ps
- * count as such stores: on aarch64 later loads may pass them.
+ * Memory. spin's is sequentially consistent, the machines' is not: a store may become visible only after later loads
+ * of the same thread were done. Where that matters the stores go to a buffer of the thread's own (late_…) and leave
+ * it in their order, sooner or later; a fence, a compare-and-swap and taking a lock wait until it is empty. The
+ * relaxed read-modify-writes of n_idle_ps count as such stores: on aarch64 later loads may pass them.
  *
- * What a thread that looks for work would find is left open (it may have looked too early), and so is whether it spins; what it sees when it
- * looks again, after it has given its P up, is not.
+ * A thread that looks for work looks at all queues in one step; when it looks again, after it has given its P up, it
+ * reads one after the other.
  *
  * Checked: when nothing moves any more, no goroutine lies in a queue while a P is idle; and the counts are right.
  *
- * Left out: timers (model/timer.pml), threads tied to a goroutine, sysmon (model/retake.pml), a change of the number of Ps, threads that
- * cannot be made, and goroutines that a batch moves from one queue to another.
+ * Left out: timers (model/timer.pml), threads tied to a goroutine, sysmon (model/retake.pml), a change of the number
+ * of Ps, threads that cannot be made, and goroutines that a batch moves from one queue to another.
  *
  * Runs
  *   ok     -DPUSHES=2
@@ -42,7 +44,8 @@
  *   fails  -DPUSHES=1 -DBREAK_HAND_OFF        wr_hand_off does not look again after it has put the P to the idle ones
  */
 #define NP 3
-#define NM 3 /* workers. One more than can be awake at once is waited for, as if sched.lock took so long */
+/* Workers: as many as can be awake at once. Who would make one more waits, as if he had to wait for sched.lock. */
+#define NM 3
 #define SOMEBODY_SLEEPS (m_idle[0] || m_idle[1] || m_idle[2])
 
 bool lock, next;
@@ -240,7 +243,7 @@ end_asleep:
     atomic { wake[me] -> wake[me] = false; spins = true };
     goto find;
 
-blocks: /* its place in the model is another thread's from here on: one that looks for work with that P, or one that sleeps */
+blocks: /* its place is another thread's from here on: one that looks for work with that P, or one that sleeps */
     atomic { !lock -> lock = true };
     if
     :: ring > 0 || next || global > 0 -> lock = false; goto find

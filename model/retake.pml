@@ -1,12 +1,12 @@
 /*
- * Who owns a P: src/sched/inner.h (wr_enter, wr_leave), src/sched/sysmon.c (retake, fence_all_threads) and src/sched/worker.c
- * (regain_p, weir_yield, weir_blocking, wr_hand_off).
+ * Who owns a P: src/sched/inner.h (wr_enter, wr_leave), src/sched/sysmon.c (retake, fence_all_threads),
+ * src/sched/park.c (regain_p, weir_yield, weir_blocking), src/sched/idle.c (wr_hand_off).
  *
  * Who is who
- *   thread   runs a goroutine, and with it calls into the runtime ROUNDS times: wr_ready (or anything else that uses the P if
- *            there is one), weir_yield, weir_blocking
- *   sysmon   takes the P away from it, up to RETAKES times; whether the goroutine has had it for too long is left open, and so
- *            is retake_stuck's look at m->busy before it does
+ *   thread   runs a goroutine, and with it calls into the runtime ROUNDS times: wr_ready (or anything else that uses
+ *            the P if there is one), weir_yield, weir_blocking
+ *   sysmon   takes the P away from it, up to RETAKES times; whether the goroutine has had it for too long is left
+ *            open, and so is retake_stuck's look at m->busy before it does
  *   other    the thread that gets a P which is handed off, uses it, and gives it up
  *
  * Variables
@@ -17,11 +17,12 @@
  *   users[]          how many threads use a P's queue at this moment
  *   blocking         the thread is in the function that weir_blocking has called
  *
- * Memory. The thread's stores of busy go to its buffer and become visible in their order, at any later time; a fence, and taking or
- * dropping a lock, wait for that, and so does membarrier(2) on the thread's behalf. Without its fence sysmon's store of m->p may
- * become visible after its load of busy.
+ * Memory. The thread's stores of busy go to its buffer and become visible in their order, at any later time; a fence,
+ * and taking or dropping a lock, wait for that, and so does membarrier(2) on the thread's behalf. Without its fence
+ * sysmon's store of m->p may become visible after its load of busy.
  *
- * Checked: no P is ever used by two threads, nobody uses the P it has not got, no P is lost, and a thread that knows it will block keeps none.
+ * Checked: no P is ever used by two threads, nobody uses the P it has not got, no P is lost, and a thread that knows
+ * it will block keeps none.
  *
  * Left out: threads that have no P and wait for one (model/park.pml has them asleep).
  *

@@ -1,12 +1,13 @@
 /*
- * Who keeps the time: wr_idle, wr_idle_locked, wr_wake_for_timer and take_idle_m of src/sched/idle.c, m->new_timer (src/sched/timer.c,
- * src/sched/worker.c), and sysmon's rescue and rest (src/sched/sysmon.c).
+ * Who keeps the time: wr_idle, wr_idle_locked, wr_wake_for_timer and take_idle_m of src/sched/idle.c, m->new_timer
+ * (src/sched/timer.c, src/sched/worker.c), and sysmon's rescue and rest (src/sched/sysmon.c).
  *
  * Who is who
- *   worker    0 and 1: run a goroutine that sets a timer and parks at once (wr_timer_add_parking), then find something else to
- *             run, which may compute for good, or nothing. Then they sleep without a P, one of them until the earliest timer is
- *             due. With -DALONE there are none
- *   locked    a thread that is tied to its goroutine: it sets a timer, parks, and sleeps until it is handed that goroutine
+ *   worker    0 and 1: run a goroutine that sets a timer and parks at once (wr_timer_add_parking), then find
+ *             something else to run, which may compute for good, or nothing. Then they sleep without a P, one of them
+ *             until the earliest timer is due. With -DALONE there are none
+ *   locked    a thread that is tied to its goroutine: it sets a timer, parks, and sleeps until it is handed that
+ *             goroutine
  *   outsider  sets a timer (wr_timer_add) while it goes on: a running goroutine, a foreign thread
  *   sysmon    fires what nobody has fired in time, until nothing has run for long; then it rests until it is nudged
  *   clock     goes on from 0 to 2, at any time
@@ -17,11 +18,12 @@
  *   new_timer         m->new_timer
  *   running           wr_sched.n_running
  *   rests, nudged     wr_sched.sysmon_idle; sysmon_wake has changed since sysmon has read it
- *   lock              sched.lock: a region under it is one step
+ * What happens under sched.lock is one step.
  *
  * Checked: when nothing moves any more, no timer that is due is still armed.
  *
- * Left out: the heaps (a set of timers here), disarming (it can only wake somebody for nothing), Ps, what is made ready.
+ * Left out: the heaps (a set of timers here), disarming (it can only wake somebody for nothing), Ps, what is made
+ * ready.
  *
  * Runs
  *   ok     (as it is)
@@ -53,7 +55,12 @@ byte until[WORKERS];
 #define MAY_REST (running == 0)
 #endif
 
-inline fire() { d_step { if :: now >= 1 -> armed[1] = false :: else fi; if :: now >= 2 -> armed[2] = false :: else fi } }
+inline fire() {
+    d_step {
+        if :: now >= 1 -> armed[1] = false :: else fi;
+        if :: now >= 2 -> armed[2] = false :: else fi
+    }
+}
 #ifndef BREAK_NUDGE
 inline nudge() { if :: rests -> rests = false; nudged = true :: else fi }
 #else

@@ -1,17 +1,20 @@
 /*
- * Who ends a wait: the record and the claim of src/sched/sched.h, wr_park_until and wr_cancel_fire of src/sched/worker.c, the in_lock
- * timers of src/sched/timer.c, and the waiters of src/chan/chan.c and src/chan/select.c.
+ * Who ends a wait: the record and the claim of src/sched/sched.h, wr_park_until and wr_cancel_fire of
+ * src/sched/park.c, the in_lock timers of src/sched/timer.c, and the waiters of src/chan/chan.c and
+ * src/chan/select.c.
  *
  * Who is who
- *   waiter      a select over two receive arms, under a context that can end, with a timeout. With -DPLAIN_RECV weir_chan_recv on
- *               channel 0 alone, without a timeout
- *   sender      one for each channel: sends one element, which a waiting receiver gets, else the channel's buffer; or none
+ *   waiter      a select over two receive arms, under a context that can end, with a timeout. With -DPLAIN_RECV
+ *               weir_chan_recv on channel 0 alone, without a timeout
+ *   sender      one for each channel: sends one element, which a waiting receiver gets, else the channel's buffer; or
+ *               none
  *   canceller   ends the context, at any time
  *   timer       whoever runs the timers, at any time
  *
  * Variables
  *   decided          wr_wait.decided: 0; OF(channel); TIMED; CANCELLED
- *   node[]           where the node is that lies in the waiter's frame: OFF every list, in the channel's QUEUE, or in its list `leaving`
+ *   node[]           where the node is that lies in the waiter's frame: OFF every list, in the channel's QUEUE, or in
+ *                    its list `leaving`
  *   got[]            elements that were copied into the waiter's frame; buffered[] those in the channel's ring
  *   linked           wr_wait.in_cancel is in the context's list; ended is wr_cancel.err
  *   armed, in_heap   the timer's heap word; whether it lies in the heap
@@ -19,10 +22,11 @@
  *   readied          how often wr_ready was called for the waiter; woken: it runs again
  *   channel[], context, heap   the locks
  *
- * Checked: the waiter always comes back, is made ready exactly once and by who has won, and says truly what happened; no element is lost or there
- * twice; nobody touches the frame once it is gone.
+ * Checked: the waiter always comes back, is made ready exactly once and by who has won, and says truly what happened;
+ * no element is lost or there twice; nobody touches the frame once it is gone.
  *
- * Left out: what happens between ready and running (model/on_cpu.pml), close (it claims as a sender does), several waiters in one queue.
+ * Left out: what happens between ready and running (model/on_cpu.pml), close (it claims as a sender does), several
+ * waiters in one queue.
  *
  * Runs
  *   ok     (as it is)
@@ -36,7 +40,7 @@
  *   fails  -DBREAK_HEAP_WORD       wr_timers_run clears the heap word before it fires
  *   fails  -DBREAK_CHANNEL_LOCK    it goes without the channel's lock, as its node is not in the queue any more
  *   fails  -DBREAK_QUEUED_LATE     it queues its nodes after it has dropped the locks under which it looked
- *   fails  -DPLAIN_RECV -DBREAK_LOOK_ENDED      wr_park does not look whether the context has ended
+ *   fails  -DPLAIN_RECV -DBREAK_LOOK_ENDED   wr_park does not look whether the context has ended
  */
 #ifdef PLAIN_RECV
 #define CHANNELS 1

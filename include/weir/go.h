@@ -86,7 +86,8 @@ WEIR_API_ size_t weir_count(void);
 
 /* Set how many goroutines run at once (n > 0; more than 1024 means 1024) or ask (n = 0); returns the previous
  * value, -EINVAL for n < 0. The start value is WEIR_PROCS, or the CPUs that this process may use, cgroup quota
- * included. While the runtime is not running it can be asked, not set: -EPERM. Does not block. Go:
+ * included. While the runtime is not running it can be asked, not set: -EPERM. Does not block; of those that
+ * run, when the number falls, the caller gives way at once, the others at their next scheduling point. Go:
  * runtime.GOMAXPROCS. */
 WEIR_API_ int weir_procs(int n);
 

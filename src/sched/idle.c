@@ -1,6 +1,6 @@
 /*
  * Waking and idling: which thread sleeps and who ends that. The argument that no wake-up is lost is in worker.c; all lists here
- * are guarded by sched.lock.
+ * are guarded by sched.lock. Who keeps the time: model/timer.pml.
  */
 #include "sched/inner.h"
 
@@ -129,8 +129,14 @@ static bool p_has_work(struct p *p) {
 }
 
 void wr_hand_off(struct p *p) {
-    if (!atomic_load_explicit(&wr_sched.stopping, memory_order_relaxed) && p_has_work(p)) wr_start_m(p, false);
-    else wr_put_idle_p(p);
+    bool stopping = atomic_load_explicit(&wr_sched.stopping, memory_order_relaxed);
+    if (!stopping && p_has_work(p)) {
+        wr_start_m(p, false);
+        return;
+    }
+    wr_put_idle_p(p);
+    wr_fence(); /* idle, fence, look, as in find_runnable */
+    if (!stopping && wr_any_queue() && (p = wr_take_idle_p())) wr_start_m(p, false);
 }
 
 /* ---- Idling ---------------------------------------------------------------------------------------- */

@@ -175,15 +175,17 @@ bool wr_cancel_fire(struct wr_cancel *c, int err) {
 
 /* ---- Yield, blocking calls, sleep ------------------------------------------------------------------ */
 
-/* Entered; true: the thread has a P. */
-static bool regain_p(struct m *m) {
-    if (atomic_load_explicit(&m->p, memory_order_acquire)) return true;
+/* Entered; the thread's P, NULL if there is none. Only what m->p was found to be once is the thread's: read again it
+ * may be NULL, in the middle of a retake that will be given up. */
+static struct p *regain_p(struct m *m) {
+    struct p *p = atomic_load_explicit(&m->p, memory_order_acquire);
+    if (wr_likely(p != NULL)) return p;
     wr_freeze_if_left(m);
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
-    struct p *p = atomic_load_explicit(&m->p, memory_order_acquire);
+    p = atomic_load_explicit(&m->p, memory_order_acquire);
     if (!p && (p = wr_take_idle_p())) atomic_store_explicit(&m->p, p, memory_order_release);
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
-    return p != NULL;
+    return p;
 }
 
 void weir_yield(void) {
@@ -196,8 +198,8 @@ void weir_yield(void) {
     int saved_errno = errno;
     wr_dawdle();
     wr_enter(m);
-    if (regain_p(m)) {
-        struct p *p = atomic_load_explicit(&m->p, memory_order_relaxed);
+    struct p *p = regain_p(m);
+    if (p) {
         if (wr_likely(++p->tick % 16) && wr_queue_empty(p) &&
             !atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) &&
             !atomic_load_explicit(&wr_sched.stopping, memory_order_relaxed)) {
@@ -218,12 +220,11 @@ int weir_blocking(int (*fn)(void *), void *arg) {
     struct m *m = wr_m();
     if (!m || !m->g) return fn(arg);
     struct g *g = m->g;
-    struct p *p = wr_enter(m);
-    if (p) {
-        wr_lock(&wr_sched.lock, WR_RANK_SCHED);
-        if (atomic_exchange_explicit(&m->p, NULL, memory_order_acq_rel)) wr_hand_off(p);
-        wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
-    }
+    wr_enter(m);
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED); /* not in the middle of a retake, which may give the P back */
+    struct p *p = atomic_exchange_explicit(&m->p, NULL, memory_order_acq_rel);
+    if (p) wr_hand_off(p);
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     atomic_store_explicit(&g->state, WR_G_BLOCKING, memory_order_release);
     m->blocking = true;
     wr_leave(m);

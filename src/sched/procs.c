@@ -84,6 +84,18 @@ struct p *wr_p_make(int id) {
     return p;
 }
 
+/* The caller's own P may be beyond the number in use now: what it readies from here on is to go where it will be run. The others
+ * notice at their next scheduling point. */
+static void give_way_if_beyond(void) {
+    struct m *m = wr_m();
+    if (!m || !m->g) return;
+    int saved_errno = errno;
+    struct p *p = wr_enter(m);
+    if (p && p->id >= atomic_load_explicit(&wr_sched.procs, memory_order_relaxed)) wr_requeue_away(m->g);
+    wr_leave(wr_m());
+    errno = saved_errno;
+}
+
 int weir_procs(int n) {
     if (n < 0) return -EINVAL;
     if (!atomic_load(&wr_sched.running)) return n == 0 ? wr_default_procs() : -EPERM;
@@ -105,5 +117,6 @@ int weir_procs(int n) {
     }
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     wr_wake_worker();
+    give_way_if_beyond();
     return old;
 }

@@ -78,7 +78,10 @@ void wr_ring_push(struct p *p, struct g *g) {
 
 void wr_next_push(struct p *p, struct g *g) {
     struct g *kicked = atomic_exchange(&p->runnext, g); /* the publisher's fence, see worker.c */
-    if (kicked) wr_ring_push(p, kicked);
+    if (kicked) {
+        wr_ring_push(p, kicked);
+        wr_fence(); /* and its fence */
+    }
 }
 
 void wr_push_ready(struct p *p, struct g *g) {

@@ -83,7 +83,9 @@ static void *sysmon_main(void *arg) {
         }
         wr_lock(&wr_sched.lock, WR_RANK_SCHED);
         if (wr_sched.n_running > 0) last_busy = now;
-        bool rest = now - last_busy > WEIR_SECOND && now - last_trim > TRIM_EVERY / 2;
+        /* Idle threads keep the time among them; those that are tied to a goroutine do not. model/timer.pml */
+        bool kept = wr_sched.idle_ms || wr_timers_first() == WR_NEVER;
+        bool rest = now - last_busy > WEIR_SECOND && now - last_trim > TRIM_EVERY / 2 && kept;
         /* Under the lock that every thread takes when it starts to run, and then reads this. */
         if (rest) atomic_store(&wr_sched.sysmon_idle, 1);
         wr_unlock(&wr_sched.lock, WR_RANK_SCHED);

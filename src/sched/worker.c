@@ -87,6 +87,14 @@ void wr_freeze_if_left(struct m *m) {
     if (wr_unlikely(atomic_load_explicit(&m->frozen, memory_order_acquire)) && !atomic_load(&wr_sched.stopping)) wr_freeze();
 }
 
+/* A timer was set by a goroutine that parked: this thread will not keep the time, so somebody else must know. */
+static inline void tell_new_timer(struct m *m) {
+    if (wr_likely(!m->new_timer)) return;
+    weir_time when = m->new_timer;
+    m->new_timer = 0;
+    wr_wake_for_timer(when);
+}
+
 /* Who runs next: every choice goes through here or through pick_local, its short form. NULL: the runtime stops. */
 static struct g *find_runnable(struct m *m) {
     for (;;) {
@@ -101,6 +109,7 @@ static struct g *find_runnable(struct m *m) {
         }
         if (m->locked_g) {
             stop_spinning(m, false);
+            tell_new_timer(m);
             wr_idle_locked(m);
             continue;
         }
@@ -204,15 +213,21 @@ static struct g *pick_local(struct p *p) {
 
 /* ---- Switching ------------------------------------------------------------------------------------- */
 
-/* Take the goroutine's stack: waits until whoever ran it last has left it, or a walker has let go. */
-static void take(struct m *m, struct g *g) {
+#define TAKE_SPINS 200
+
+/* Take the goroutine's stack, if whoever ran it last leaves it soon, and no walker has it. */
+static bool take_soon(struct g *g) {
     uint32_t off = 0;
     for (int spin = 0; wr_unlikely(!atomic_compare_exchange_weak_explicit(&g->on_cpu, &off, 1, memory_order_acquire,
                                                                           memory_order_relaxed));
          spin++, off = 0) {
-        if (spin < 200) wr_pause();
-        else sched_yield();
+        if (spin == TAKE_SPINS) return false;
+        wr_pause();
     }
+    return true;
+}
+
+static void taken(struct m *m, struct g *g) {
     m->g = g;
     __atomic_store_n(&g->m, m, __ATOMIC_RELAXED); /* a dump asks a goroutine that runs for it */
     atomic_store_explicit(&g->state, WR_G_RUNNING, memory_order_release);
@@ -250,18 +265,16 @@ void wr_schedule_away(struct g *g) {
         atomic_store_explicit(&g->state, WR_G_RUNNING, memory_order_release);
         return;
     }
-    if (wr_unlikely(next && next->locked_m)) {
+    /* The next one may still be on its own stack, on a thread that waits for ours: it was made ready before it had parked, as
+     * we were. So there is no waiting for long here, but on the thread's own stack, with ours left. model/on_cpu.pml */
+    if (next && wr_unlikely(next->locked_m || !take_soon(next))) {
         m->next = next;
         next = NULL;
     }
     void *previous;
     if (next) {
-        if (wr_unlikely(m->new_timer)) {
-            weir_time when = m->new_timer;
-            m->new_timer = 0;
-            wr_wake_for_timer(when);
-        }
-        take(m, next);
+        tell_new_timer(m);
+        taken(m, next);
 #ifdef WR_ASAN
         bool dies = atomic_load_explicit(&g->state, memory_order_relaxed) == WR_G_DEAD;
         __sanitizer_start_switch_fiber(dies ? NULL : &g->asan, next->stack_lo, (size_t)(next->stack_hi - next->stack_lo));
@@ -317,7 +330,8 @@ static void run_locked(struct m *m, struct g *g) {
 __attribute__((no_sanitize("thread")))
 #endif
 static void run(struct m *m, struct g *g) {
-    take(m, g);
+    while (!take_soon(g)) sched_yield();
+    taken(m, g);
 #ifdef WR_ASAN
     __sanitizer_start_switch_fiber(&m->asan, g->stack_lo, (size_t)(g->stack_hi - g->stack_lo));
 #endif
@@ -356,11 +370,7 @@ void *wr_m_main(void *arg) {
     wr_lock(&wr_sched.lock, WR_RANK_SCHED); /* whoever made this thread has filled it in */
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     for (struct g *g; (g = find_runnable(m));) {
-        if (wr_unlikely(m->new_timer)) {
-            weir_time when = m->new_timer;
-            m->new_timer = 0;
-            wr_wake_for_timer(when);
-        }
+        tell_new_timer(m);
         if (wr_unlikely(g->locked_m && g->locked_m != m)) run_locked(m, g);
         else run(m, g);
     }

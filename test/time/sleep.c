@@ -272,5 +272,5 @@ TEST(what_is_due_first_fires_first) {
     for (int i = 0; i < TIMERS; i += 9) deleted -= wr_timer_add(&timers[i], due[i]) == 0;
     TEST_UNTIL(__atomic_load_n(&n_fired, __ATOMIC_ACQUIRE) == TIMERS - deleted);
     for (int i = 1; i < n_fired; i++) CHECK_LE(due[fired_order[i - 1]], due[fired_order[i]]);
-    for (int i = 0; i < TIMERS; i++) CHECK(!wr_timer_armed(&timers[i]));
+    for (int i = 0; i < TIMERS; i++) TEST_UNTIL(!wr_timer_armed(&timers[i])); /* the last one has still to come back */
 }
