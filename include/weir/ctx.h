@@ -24,17 +24,16 @@ WEIR_API_ weir_ctx *weir_ctx_background(void); /* borrowed; never ends */
 WEIR_API_ weir_ctx *weir_ctx_current(void);    /* borrowed: the calling goroutine's */
 
 /* Ends when cancelled, or when its parent ends. Go: context.WithCancelCause. */
-WEIR_API_ WEIR_CONSTRUCTOR_(weir_ctx_release) weir_ctx *weir_ctx_with_cancel(weir_ctx *parent);
+WEIR_API_ WEIR_MUST_USE_ weir_ctx *weir_ctx_with_cancel(weir_ctx *parent);
 /* The same, and ends with -ETIMEDOUT after d, or at the deadline; d ≤ 0 or a deadline in the past: has ended
  * already. The parent's deadline counts if it is earlier. Go: context.WithTimeout, WithDeadline. */
-WEIR_API_ WEIR_CONSTRUCTOR_(weir_ctx_release) weir_ctx *weir_ctx_with_timeout(weir_ctx *parent, weir_duration d);
-WEIR_API_ WEIR_CONSTRUCTOR_(weir_ctx_release) weir_ctx *weir_ctx_with_deadline(weir_ctx *parent, weir_time when);
+WEIR_API_ WEIR_MUST_USE_ weir_ctx *weir_ctx_with_timeout(weir_ctx *parent, weir_duration d);
+WEIR_API_ WEIR_MUST_USE_ weir_ctx *weir_ctx_with_deadline(weir_ctx *parent, weir_time when);
 /* Has the parent's values, but not its end. Go: context.WithoutCancel. */
-WEIR_API_ WEIR_CONSTRUCTOR_(weir_ctx_release) weir_ctx *weir_ctx_without_cancel(weir_ctx *parent);
+WEIR_API_ WEIR_MUST_USE_ weir_ctx *weir_ctx_without_cancel(weir_ctx *parent);
 /* Adds a value, found by the key's address; value NULL hides an outer one. The value stays the caller's. Go:
  * context.WithValue. */
-WEIR_API_ WEIR_CONSTRUCTOR_(weir_ctx_release) weir_ctx *weir_ctx_with_value(weir_ctx *parent, const void *key,
-                                                                            void *value);
+WEIR_API_ WEIR_MUST_USE_ weir_ctx *weir_ctx_with_value(weir_ctx *parent, const void *key, void *value);
 
 /* End ctx and every context below it, and wake whoever waits under them: when it returns that has happened, even if
  * another thread has begun it. The first end counts. `err` is the cause (negative errno; 0 means -ECANCELED);

@@ -154,7 +154,7 @@ void wr_g_init(struct g *g) {
     g->next = NULL;
     __atomic_store_n(&g->m, NULL, __ATOMIC_RELAXED);
     g->locked_m = NULL;
-    g->lock_depth = 0, g->saved_errno = 0;
+    g->lock_depth = 0;
     atomic_store_explicit(&g->wait, NULL, memory_order_relaxed);
     g->creator = 0;
     g->site = NULL, g->fn = NULL, g->ctx = NULL, g->cancel = NULL, g->blocks = NULL;
@@ -294,7 +294,7 @@ static void foreign_init(void) { pthread_key_create(&foreign_key, foreign_drop);
 
 struct g *wr_foreign_self(bool make) {
     if (foreign_g || !make) return foreign_g;
-    if (wr_in_run) wr_fatal("a weir call was made in a signal handler");
+    if (wr_in_run || wr_m()) wr_fatal("a weir call was made in a signal handler");
     pthread_once(&foreign_once, foreign_init);
     struct g *g = calloc(1, sizeof *g);
     if (!g) wr_fatal("out of memory for a thread's control block");

@@ -106,13 +106,16 @@ void wr_wake_worker(void) {
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
 }
 
-/* Somebody must wake by then: the keeper if it sleeps longer, else any idle thread, which becomes the keeper. */
+/* Somebody must wake by then: the keeper if it sleeps longer, else any idle thread, which becomes the keeper, else a new one. Where
+ * every P is busy, those who own them look between two goroutines, and sysmon when they are late. */
 void wr_wake_for_timer(weir_time when) {
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
     struct m *keeper = NULL;
     for (struct m *m = wr_sched.idle_ms; m; m = m->next_idle)
         if (!keeper || m->sleeps_until < keeper->sleeps_until) keeper = m;
     if (keeper && keeper->sleeps_until > when) wr_wake_m(keeper); /* stays in the list: it comes out by itself */
+    struct p *p = keeper || atomic_load_explicit(&wr_sched.stopping, memory_order_relaxed) ? NULL : wr_take_idle_p();
+    if (p) wr_start_m(p, false);
     if (atomic_load_explicit(&wr_sched.sysmon_idle, memory_order_relaxed)) wr_sysmon_nudge();
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
 }
@@ -124,13 +127,12 @@ bool wr_any_queue(void) {
     return atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) > 0;
 }
 
-static bool p_has_work(struct p *p) {
-    return wr_any_queue() || atomic_load_explicit(&p->timers.first, memory_order_relaxed) <= wr_now();
-}
+/* Something to run, or a time to keep and nobody idle who does: whoever gets the P finds nothing, and is the keeper then. */
+static bool has_work(void) { return wr_any_queue() || (!wr_sched.idle_ms && wr_timers_first() != WR_NEVER); }
 
 void wr_hand_off(struct p *p) {
     bool stopping = atomic_load_explicit(&wr_sched.stopping, memory_order_relaxed);
-    if (!stopping && p_has_work(p)) {
+    if (!stopping && has_work()) {
         wr_start_m(p, false);
         return;
     }

@@ -207,9 +207,17 @@ int wr_sysmon_start(void);
 void wr_sysmon_stop(void);
 void wr_sysmon_nudge(void);                /* a thread got work: sysmon must watch */
 
+/* held.c */
+#if defined(WEIR_DEBUG) && !defined(WR_TSAN)
+void wr_check_held(struct g *g);           /* fatal if the goroutine, about to leave its thread, holds a pthread mutex */
+#else
+static inline void wr_check_held(struct g *g) { (void)g; }
+#endif
+
 /* signal.c */
 void wr_signal_setup(void);
 void wr_signal_restore(void);
+void wr_signal_unblock(void);              /* on a new worker, whatever its maker has blocked: what it must hear */
 bool wr_signal_freeze(struct m *m);        /* stop that thread for good, at a place where it holds no lock of libc's; false: try later */
 _Noreturn void wr_freeze(void);            /* the calling thread stops for good */
 

@@ -38,8 +38,15 @@ static void refuse_in_handler(struct m *m, struct g *g) {
         wr_fatal("a call that blocks was made in a signal handler");
 }
 
-static void sleep_foreign(struct g *g) {
-    while (!atomic_load_explicit(&g->futex, memory_order_acquire)) wr_futex_wait(&g->futex, 0, WR_NEVER);
+/* A thread needs nobody to keep the time for it, and may sleep while no runtime runs. */
+static void sleep_foreign(struct g *g, struct wr_wait *w, weir_time until) {
+    while (!atomic_load_explicit(&g->futex, memory_order_acquire)) {
+        if (until != WR_NEVER && wr_now() >= until) {
+            if (wr_claim(w, WR_TIMED)) break;
+            until = WR_NEVER; /* who was faster is about to wake us */
+        }
+        wr_futex_wait(&g->futex, 0, until);
+    }
     atomic_store_explicit(&g->futex, 0, memory_order_relaxed);
     atomic_store_explicit(&g->state, WR_G_RUNNING, memory_order_release);
 }
@@ -55,6 +62,7 @@ int wr_park_until(struct wr_wait *w, weir_time when) {
 #ifdef WEIR_DEBUG
     if (wr_ranks_held()) wr_fatal("a goroutine parks with a short lock held");
 #endif
+    wr_check_held(g);
     wr_dawdle();
     if (c) {
         wr_lock(&c->lock, WR_RANK_CANCEL);
@@ -63,10 +71,10 @@ int wr_park_until(struct wr_wait *w, weir_time when) {
         wr_unlock(&c->lock, WR_RANK_CANCEL);
         if (err) mine = wr_claim(w, err);
     }
-    if (when != WR_NEVER && !mine) {
+    if (when != WR_NEVER && !g->foreign && !mine) {
         w->timer.fire = wait_timed_out;
         w->timer.in_lock = true;
-        int e = g->foreign ? wr_timer_add(&w->timer, when) : wr_timer_add_parking(&w->timer, when);
+        int e = wr_timer_add_parking(&w->timer, when);
         if (e) mine = wr_claim(w, e);
     }
     if (!mine) {
@@ -79,7 +87,7 @@ int wr_park_until(struct wr_wait *w, weir_time when) {
         }
         wr_dawdle();
         if (g->foreign) {
-            sleep_foreign(g);
+            sleep_foreign(g, w, when);
         } else {
             wr_enter(wr_m());
             wr_schedule_away(g);
@@ -196,6 +204,7 @@ void weir_yield(void) {
     }
     struct g *g = m->g;
     int saved_errno = errno;
+    wr_check_held(g);
     wr_dawdle();
     wr_enter(m);
     struct p *p = regain_p(m);

@@ -151,7 +151,6 @@ struct g {
     struct m *m;                    /* the thread it runs on, while it does */
     struct m *locked_m;             /* weir_lock_thread */
     int lock_depth;
-    int saved_errno;
     _Atomic(struct wr_wait *) wait; /* what it waits for; NULL: nothing. Stable while on_cpu is held and the state is WAITING */
     uint64_t id;
     uint64_t creator;               /* id of who started it; 0: the runtime */

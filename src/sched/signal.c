@@ -190,6 +190,14 @@ void wr_signal_setup(void) {
         ours = sigaction(SIGURG, &now, NULL) == 0;
 }
 
+void wr_signal_unblock(void) {
+    static const int needed[] = { SIGURG, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP };
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) sigaddset(&set, needed[i]);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 void wr_signal_restore(void) {
     if (ours) sigaction(SIGURG, &before, NULL);
     ours = false;

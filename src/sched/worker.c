@@ -353,6 +353,7 @@ void *wr_m_main(void *arg) {
     m->tid = (int)syscall(SYS_gettid);
     prctl(PR_SET_TIMERSLACK, 1UL, 0, 0, 0); /* else each sleep is 50 µs late */
     prctl(PR_SET_NAME, "weir", 0, 0, 0);
+    wr_signal_unblock();
     stack_t signals = { .ss_size = SIGNAL_STACK, .ss_sp = malloc(SIGNAL_STACK) };
     m->signal_stack = signals.ss_sp;
     if (signals.ss_sp) sigaltstack(&signals, NULL);

@@ -1,6 +1,8 @@
 /* What only a debug build finds: handles that have been freed, blocks that were left in the wrong order. */
 #include "test.h"
 
+#include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 
 typedef WEIR_CHAN(int) int_chan;
@@ -34,6 +36,34 @@ EXIT_TEST(a_block_left_by_longjmp_is_caught, 2, "fatal error: a block was left b
             weir_timeout(WEIR_HOUR) { longjmp(back, 1); }
     }
 }
+
+#ifndef TEST_TSAN
+static pthread_mutex_t libcs = PTHREAD_MUTEX_INITIALIZER;
+#define HELD "fatal error: a goroutine blocks while it holds a pthread mutex"
+EXIT_TEST(to_sleep_with_a_pthread_mutex_is_caught, 2, HELD) {
+    pthread_mutex_lock(&libcs);
+    (void)weir_sleep(1);
+}
+EXIT_TEST(to_yield_with_a_pthread_mutex_is_caught, 2, HELD) {
+    CHECK_EQ(pthread_mutex_trylock(&libcs), 0);
+    weir_yield();
+}
+TEST(a_pthread_mutex_that_was_unlocked_disturbs_nobody) {
+    for (int i = 0; i < 10; i++) {
+        pthread_mutex_lock(&libcs);
+        CHECK_EQ(pthread_mutex_trylock(&libcs), EBUSY);
+        pthread_mutex_unlock(&libcs);
+        CHECK_EQ(weir_sleep(1), 0);
+    }
+}
+TEST(who_stays_on_its_thread_may_hold_a_pthread_mutex) {
+    weir_lock_thread();
+    pthread_mutex_lock(&libcs);
+    CHECK_EQ(weir_sleep(WEIR_MILLISECOND), 0);
+    CHECK_EQ(pthread_mutex_unlock(&libcs), 0);
+    weir_unlock_thread();
+}
+#endif
 
 #else
 TEST(misuse_of_handles) { SKIP("this build has no debug checks"); }

@@ -1,4 +1,5 @@
 /* weir_blocking: a call that blocks its thread keeps nobody else waiting. */
+#include "sched/inner.h"
 #include "sched_test.h"
 
 #include <errno.h>
@@ -37,6 +38,46 @@ static int is_near(void *there) {
 }
 TEST(the_call_runs_on_the_stack_of_its_goroutine) {
     CHECK_EQ(weir_blocking(is_near, __builtin_frame_address(0)), 1);
+}
+
+/* ---- The time is kept ------------------------------------------------------------------------------------- */
+
+static bool somebody_keeps_the_time(void) {
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    bool keeper = false;
+    for (struct m *m = wr_sched.idle_ms; m; m = m->next_idle) keeper |= m->sleeps_until != WR_NEVER;
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+    return keeper;
+}
+static int waits_for_a_keeper(void *arg) {
+    TEST_UNTIL(somebody_keeps_the_time());
+    return 0;
+}
+static int sleeps_long(void) { return weir_sleep(WEIR_HOUR); }
+static int blocks_beside_a_sleeper(void *arg) {
+    weir_scope s;
+    CHECK_EQ(weir_scope_open(&s, NULL), 0);
+    CHECK_EQ(weir_scope_go(&s, sleeps_long), 0);
+    weir_yield();
+    CHECK_EQ(weir_blocking(waits_for_a_keeper, NULL), 0);
+    weir_scope_cancel(&s);
+    return weir_scope_close(&s);
+}
+static int adds_a_timer(void *arg) {
+    weir_timer *t = weir_timer_new(WEIR_HOUR);
+    TEST_UNTIL(somebody_keeps_the_time());
+    weir_timer_free(t);
+    return 0;
+}
+static int blocks_and_adds_a_timer(void *arg) { return weir_blocking(adds_a_timer, NULL); }
+/* sysmon would see to the sleeper too, but late. One processor from the start, or there is an idle thread already. */
+PLAIN_TEST(a_thread_is_made_that_keeps_the_time_of_sleepers) {
+    setenv("WEIR_PROCS", "1", 1);
+    CHECK_EQ(weir_run(blocks_beside_a_sleeper, NULL), -ECANCELED);
+}
+PLAIN_TEST(a_thread_is_made_that_keeps_the_time_of_a_timer_set_meanwhile) {
+    setenv("WEIR_PROCS", "1", 1);
+    CHECK_EQ(weir_run(blocks_and_adds_a_timer, NULL), 0);
 }
 
 /* ---- Others go on ---------------------------------------------------------------------------------------- */

@@ -1,4 +1,5 @@
 /* Signal handlers: one that blocks is told so; others, and the signals of ours, disturb nobody. */
+#include "sched/inner.h"
 #include "sched_test.h"
 
 #include <errno.h>
@@ -41,6 +42,21 @@ static int signals_main_thread(void *arg) {
 EXIT_PLAIN_TEST(a_handler_on_the_thread_that_waits_for_main_ends_the_process, 2, "fatal error: a weir call was made in a signal handler") {
     main_thread = pthread_self();
     (void)weir_run(signals_main_thread, NULL);
+}
+
+static void asks(int signo) { (void)weir_id(); }
+EXIT_TEST(a_handler_on_a_worker_that_runs_no_goroutine_ends_the_process, 2, "fatal error: a weir call was made in a signal handler") {
+    handle(SIGUSR1, asks, SA_ONSTACK);
+    weir_procs(2);
+    TEST_GO(weir_yield); /* there is a second worker now; it has nothing to do, or soon will not */
+    for (;;) {
+        struct m *idle = NULL;
+        wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+        if ((idle = wr_sched.idle_ms)) pthread_kill(idle->thread, SIGUSR1);
+        wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+        if (!idle) TEST_GO(weir_yield);
+        weir_yield();
+    }
 }
 
 /* ---- Handlers that do not -------------------------------------------------------------------------------------------- */

@@ -244,6 +244,12 @@ PLAIN_TEST(threads_of_the_program_sleep_beside_idle_workers) {
     CHECK_EQ(weir_stop(WEIR_MINUTE), 0);
 }
 
+PLAIN_TEST(a_thread_sleeps_though_no_runtime_runs) {
+    weir_time start = weir_now();
+    CHECK_EQ(weir_sleep(5 * WEIR_MILLISECOND), 0);
+    CHECK_GE(weir_now() - start, 5 * WEIR_MILLISECOND);
+}
+
 /* ---- The heap, from inside ------------------------------------------------------------------------------------------------- */
 
 enum { TIMERS = 2000 };
