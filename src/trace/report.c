@@ -157,8 +157,7 @@ static void find_place(void *arg) {
     struct place *place = arg;
     struct wr_frame frame;
     wr_symbol_refresh();
-    wr_symbol(place->pc, &frame, 1);
-    place->found = frame.named && frame.line > 0;
+    place->found = wr_symbol(place->pc, &frame, 1) > 0 && frame.named && frame.line > 0;
     if (place->found) snprintf(place->text, place->size, "%s %s:%d", frame.function, frame.file, frame.line);
 }
 

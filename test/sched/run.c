@@ -254,7 +254,7 @@ PLAIN_TEST(a_run_can_follow_a_run) {
     CHECK_EQ(weir_run(works, NULL), 5);
     int threads = threads_there_are(); /* 1, or what a sanitizer and an emulator add */
     for (int i = 0; i < TEST_SCALE(200); i++) CHECK_EQ(weir_run(works, (void *)(intptr_t)i), 5);
-    CHECK_EQ(threads_there_are(), threads);
+    TEST_UNTIL(threads_there_are() <= threads); /* one that has been joined may still be listed for a moment */
 }
 
 /* works() waits until it is alone, so the others must be none of its run. */
