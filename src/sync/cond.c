@@ -24,6 +24,7 @@ static int wait_releasing(weir_cond *c, struct held held) {
     wr_waitq_lock(&c->q_);
     wr_waitq_append(&c->q_, &node);
     wr_waitq_unlock(&c->q_);
+    wr_dawdle(); /* a signal may come before the unlock, and before the park */
     (void)(held.mutex ? weir_mutex_unlock(held.mutex) : weir_rwmutex_unlock(held.rw));
 
     int why = wr_park(&w);
