@@ -56,5 +56,9 @@ static inline void wr_unlock(struct wr_lock *l, enum wr_rank rank) {
     wr_rank_pop(l, rank);
     atomic_store_explicit(&l->word, 0, memory_order_release);
 }
+/* For who takes many locks of one rank, each of which is otherwise taken alone. */
+static inline void wr_lock_unranked(struct wr_lock *l) { wr_lock_slow(l); }
+static inline void wr_unlock_unranked(struct wr_lock *l) { atomic_store_explicit(&l->word, 0, memory_order_release); }
+static inline bool wr_lock_held(struct wr_lock *l) { return atomic_load_explicit(&l->word, memory_order_relaxed) != 0; }
 
 #endif

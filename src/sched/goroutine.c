@@ -8,6 +8,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #ifdef WR_ASAN
 #include <sanitizer/asan_interface.h>
@@ -302,6 +304,9 @@ struct g *wr_foreign_self(bool make) {
     g->foreign = true;
     g->id = new_id();
     g->thread = pthread_self();
+    uintptr_t lo = 0, hi = 0;
+    if (getpid() != (int)syscall(SYS_gettid)) wr_thread_stack(&lo, &hi); /* main's grows */
+    g->stack_lo = (char *)lo, g->stack_hi = (char *)hi;
     atomic_init(&g->state, WR_G_RUNNING);
     atomic_init(&g->on_cpu, 1);
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);

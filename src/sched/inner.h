@@ -78,6 +78,8 @@ struct m {
     int tid;
     uint64_t random;
     char *signal_stack;
+    uintptr_t stack_lo, stack_base, stack_hi; /* its own: the frames of weir end at base, thread-locals are above */
+    bool firing;                 /* runs a timer's fire without locks, which the timer has left the heap for */
     void *tsan, *asan;           /* its own stack's fiber, fake stack */
     const void *asan_lo;
     size_t asan_size;
@@ -118,6 +120,9 @@ struct sched {
     bool main_exited;            /* by weir_exit */
     pthread_t sysmon;
     bool sysmon_made;
+    int sysmon_tid;
+    uintptr_t sysmon_stack_lo, sysmon_stack_base;
+    bool sysmon_firing;           /* as in m */
     _Atomic uint32_t sysmon_wake; /* futex */
     _Atomic uint32_t sysmon_idle; /* it sleeps until woken */
     _Atomic uint32_t quit;        /* SIGQUITs not yet reported */
@@ -217,12 +222,17 @@ static inline void wr_check_held(struct g *g) { (void)g; }
 /* signal.c */
 void wr_signal_setup(void);
 void wr_signal_restore(void);
+bool wr_signal_ours(void);                 /* SIGURG comes to us, not to a handler of the program's */
 void wr_signal_unblock(void);              /* on a new worker, whatever its maker has blocked: what it must hear */
 bool wr_signal_freeze(struct m *m);        /* stop that thread for good, at a place where it holds no lock of libc's; false: try later */
 _Noreturn void wr_freeze(void);            /* the calling thread stops for good */
 
+/* world.c */
+bool wr_world_signalled(const void *context); /* in the handler; true: the signal was to stop the world, which goes on again */
+
 /* lifecycle.c */
 int wr_threads_now(void);                  /* threads of this process */
+void wr_thread_stack(uintptr_t *lo, uintptr_t *hi); /* of the calling thread; zeroes if not known */
 extern __thread bool wr_in_run;            /* this thread waits in weir_run: only a signal handler can call weir on it */
 
 /* procs.c */

@@ -90,6 +90,16 @@ int wr_sched_start(enum wr_mode mode) {
     return e;
 }
 
+void wr_thread_stack(uintptr_t *lo, uintptr_t *hi) {
+    pthread_attr_t attr;
+    void *at;
+    size_t size;
+    *lo = *hi = 0;
+    if (pthread_getattr_np(pthread_self(), &attr)) return;
+    if (pthread_attr_getstack(&attr, &at, &size) == 0) *lo = (uintptr_t)at, *hi = *lo + size;
+    pthread_attr_destroy(&attr);
+}
+
 bool wr_sched_running(void) { return atomic_load(&wr_sched.running) == 1; }
 
 static void main_ended(struct g *g, int result) {

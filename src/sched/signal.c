@@ -84,7 +84,8 @@ _Noreturn void wr_freeze(void) {
     sigset_t all;
     atomic_store(&wr_m()->frozen, 2);
     sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    sigdelset(&all, SIGURG); /* whoever stops the world must hear from us, too */
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
     for (;;) pause();
 }
 
@@ -123,6 +124,10 @@ static void on_signal(int signo, siginfo_t *info, void *context) {
     (void)signo, (void)info;
     int saved_errno = errno;
     struct m *m = wr_m();
+    if (wr_world_signalled(context)) {
+        errno = saved_errno;
+        return;
+    }
     if (m && atomic_load(&m->frozen) == 1) {
         bool ours_now = atomic_load(&m->busy) || in_weir(context);
         bool now = !ours_now && (!in_libc(context) || waits_in_libc(context));
@@ -142,6 +147,8 @@ static void on_signal(int signo, siginfo_t *info, void *context) {
     }
     errno = saved_errno;
 }
+
+bool wr_signal_ours(void) { return ours; }
 
 size_t wr_running_stack(struct g *g, uintptr_t *pcs, size_t max) {
     if (!ours) return 0;

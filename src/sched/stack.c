@@ -12,6 +12,7 @@
  * lowest words of the stack must still be zero when the goroutine ends. WEIR_STACK_GUARD=madvise|mprotect|none picks one.
  */
 #include "sched/inner.h"
+#include "sched/world.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -286,6 +287,13 @@ bool wr_stacks_from(struct wr_cursor *at, bool (*visit)(struct g *, void *), voi
     }
     return false;
 }
+
+void wr_slabs_each(void (*visit)(uintptr_t base, size_t slot, uint32_t used, uint32_t n)) {
+    for (size_t c = CLASS_MIN; c <= CLASS_MAX; c++)
+        for (struct slab *s = atomic_load_explicit(&pool.classes[c].slabs, memory_order_acquire); s; s = s->next)
+            visit((uintptr_t)s->base, s->slot, atomic_load_explicit(&s->used, memory_order_acquire), s->n);
+}
+struct g *wr_slot_g(uintptr_t slot, size_t size) { return control_block((char *)slot, size); }
 
 void wr_stacks_free_all(void) {
     pool.n_protected = 0;

@@ -61,6 +61,10 @@ static bool retake_stuck(weir_time now) {
 
 static void *sysmon_main(void *arg) {
     (void)arg;
+    uintptr_t hi;
+    wr_thread_stack(&wr_sched.sysmon_stack_lo, &hi);
+    wr_sched.sysmon_stack_base = (uintptr_t)__builtin_frame_address(0);
+    wr_sched.sysmon_tid = (int)syscall(SYS_gettid);
     prctl(PR_SET_NAME, "weir sysmon", 0, 0, 0);
     weir_time last_busy = wr_now(), last_trim = last_busy;
     while (!atomic_load(&wr_sched.stopping)) {

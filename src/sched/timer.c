@@ -117,7 +117,10 @@ weir_time wr_timers_run(struct wr_timers *t, weir_time now) {
         atomic_store_explicit(&timer->heap, NULL, memory_order_release);
         publish_first(t);
         wr_unlock(&t->lock, WR_RANK_TIMERS);
+        bool *firing = wr_m() ? &wr_m()->firing : &wr_sched.sysmon_firing;
+        *firing = true;
         fire(timer, now);
+        *firing = false;
         wr_lock(&t->lock, WR_RANK_TIMERS);
     }
     publish_first(t);

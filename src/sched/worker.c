@@ -351,6 +351,8 @@ void *wr_m_main(void *arg) {
     struct m *m = arg;
     wr_set_m(m);
     m->tid = (int)syscall(SYS_gettid);
+    wr_thread_stack(&m->stack_lo, &m->stack_hi);
+    m->stack_base = (uintptr_t)__builtin_frame_address(0);
     prctl(PR_SET_TIMERSLACK, 1UL, 0, 0, 0); /* else each sleep is 50 µs late */
     prctl(PR_SET_NAME, "weir", 0, 0, 0);
     wr_signal_unblock();

@@ -1,0 +1,293 @@
+/*
+ * Stopping the world by signal, see world.h. The two sides:
+ *
+ *   who stops:  phase = STOP, a number of its own each time;  signal every thread;  wait until each has a slot;  … fork …;
+ *               phase: STOP -> RUN, and if that fails the copy is void
+ *   a thread:   takes a slot, fills it, counts itself;  sleeps while phase is that STOP, at most until `until`; then
+ *               phase: STOP -> VOID, and goes on
+ *
+ * The two swaps of `phase` decide, so no thread that had been counted has run between the signal and a resume that says true. A thread
+ * that came into being meanwhile was made by one that was not stopped yet; so threads are listed again until a
+ * list holds nobody new.
+ */
+#include "sched/world.h"
+#include "sched/inner.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+enum { RUN, STOP, VOID }; /* phase % 4 */
+#define KEYS 1024         /* PTHREAD_KEYS_MAX of all C libraries */
+#define VALUES 120
+
+struct stopped {
+    _Atomic uint32_t there; /* filled in */
+    int tid;
+    struct m *m;            /* NULL: no worker */
+    struct g *g;            /* the goroutine it ran, or a foreign thread's control block */
+    uintptr_t sp;           /* of what was interrupted */
+    uintptr_t frame;        /* of the handler: the saved registers are above */
+    uintptr_t alt_hi;       /* end of the signal stack that frame is on; 0: it is on the interrupted stack */
+    uint32_t n_values;
+    void *values[VALUES];   /* pthread_setspecific: fork() clears them in the child */
+};
+
+static struct {
+    _Atomic uint32_t phase; /* futex */
+    _Atomic uint32_t n;     /* futex: slots taken */
+    uint32_t cap;
+    weir_time until;
+    struct stopped *slots;
+    int tasks;              /* /proc/self/task */
+    int *known;             /* threads that have been signalled */
+    uint32_t n_known;
+} world;
+
+/* ---- A thread that is stopped --------------------------------------------------------------------------- */
+
+static uint32_t copy_values(void **values) {
+    uint32_t n = 0;
+    for (unsigned key = 0; key < KEYS; key++) {
+        void *value = pthread_getspecific(key);
+        if (!value) continue;
+        if (n < VALUES) values[n] = value;
+        n++;
+    }
+    return n;
+}
+
+static void fill(struct stopped *s, const void *context) {
+    const ucontext_t *uc = context;
+#if defined(__x86_64__)
+    s->sp = (uintptr_t)uc->uc_mcontext.gregs[REG_RSP];
+#else
+    s->sp = (uintptr_t)uc->uc_mcontext.sp;
+#endif
+    uintptr_t alt_lo = (uintptr_t)uc->uc_stack.ss_sp;
+    s->frame = (uintptr_t)__builtin_frame_address(0);
+    s->alt_hi = s->frame >= alt_lo && s->frame < alt_lo + uc->uc_stack.ss_size ? alt_lo + uc->uc_stack.ss_size : 0;
+    s->tid = (int)syscall(SYS_gettid);
+    s->m = wr_m();
+    s->g = wr_self_or_null();
+    s->n_values = copy_values(s->values);
+}
+
+bool wr_world_signalled(const void *context) {
+    uint32_t mine = atomic_load(&world.phase);
+    if (mine % 4 != STOP) return false;
+    uint32_t i = atomic_fetch_add(&world.n, 1);
+    if (i < world.cap) {
+        fill(&world.slots[i], context);
+        atomic_store(&world.slots[i].there, 1);
+    }
+    wr_futex_wake(&world.n, 1);
+    while (atomic_load(&world.phase) == mine) {
+        uint32_t stop = mine;
+        if (wr_now() >= world.until && atomic_compare_exchange_strong(&world.phase, &stop, mine - STOP + VOID))
+            wr_futex_wake(&world.phase, INT32_MAX);
+        else wr_futex_wait(&world.phase, mine, world.until);
+    }
+    return true;
+}
+
+/* ---- Who stops them --------------------------------------------------------------------------------------- */
+
+/* Call visit for each thread of the process, without allocating. */
+static bool each_task(bool (*visit)(int tid)) {
+    struct entry {
+        uint64_t ino;
+        int64_t off;
+        unsigned short length;
+        unsigned char type;
+        char name[];
+    };
+    _Alignas(8) char buffer[4096];
+    if (lseek(world.tasks, 0, SEEK_SET) != 0) return false;
+    for (long n; (n = syscall(SYS_getdents64, world.tasks, buffer, sizeof buffer)) > 0;)
+        for (long at = 0; at < n;) {
+            const struct entry *e = (const struct entry *)(const void *)(buffer + at);
+            at += e->length;
+            int tid = 0;
+            for (const char *c = e->name; *c >= '0' && *c <= '9'; c++) tid = tid * 10 + (*c - '0');
+            if (tid && !visit(tid)) return false;
+        }
+    return true;
+}
+
+static int self_tid;
+static bool missing;
+static int missing_tid;
+
+static bool is_there(int tid) {
+    uint32_t n = atomic_load(&world.n);
+    for (uint32_t i = 0; i < n && i < world.cap; i++)
+        if (atomic_load(&world.slots[i].there) && world.slots[i].tid == tid) return true;
+    return false;
+}
+static bool signal_new(int tid) {
+    if (tid == self_tid || is_there(tid)) return true;
+    missing = true, missing_tid = tid;
+    for (uint32_t i = 0; i < world.n_known; i++)
+        if (world.known[i] == tid) return true;
+    if (world.n_known == world.cap) return false;
+    world.known[world.n_known++] = tid;
+    syscall(SYS_tgkill, getpid(), tid, SIGURG); /* fails only if it has ended */
+    return true;
+}
+
+static size_t read_task(int tid, const char *file, char *text, size_t size) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d/%s", tid, file);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, text, size - 1);
+    if (fd >= 0) close(fd);
+    text[n > 0 ? n : 0] = 0;
+    return n > 0 ? (size_t)n : 0;
+}
+static void describe_missing(int tid, char *why, size_t size) {
+    char name[32], status[4096];
+    if (read_task(tid, "comm", name, sizeof name)) name[strcspn(name, "\n")] = 0;
+    const char *blocked = read_task(tid, "status", status, sizeof status) ? strstr(status, "\nSigBlk:") : NULL;
+    bool blocks = blocked && strtoull(blocked + 8, NULL, 16) >> (SIGURG - 1) & 1;
+    snprintf(why, size, "thread %d (\"%s\") does not answer%s", tid, name, blocks ? ": it blocks SIGURG" : "");
+}
+
+static void each_heap(void (*each)(struct wr_timers *)) {
+    each(&wr_sched.timers);
+    for (int i = 0, n = atomic_load(&wr_sched.made_ps); i < n; i++) each(&wr_sched.ps[i]->timers);
+}
+static void lock_heap(struct wr_timers *t) { wr_lock_unranked(&t->lock); }
+static void unlock_heap(struct wr_timers *t) { wr_unlock_unranked(&t->lock); }
+
+int wr_world_prepare(char *why, size_t size) {
+#ifdef WR_TSAN
+    snprintf(why, size, "ThreadSanitizer hands signals on too late to stop a thread where it is");
+    return -EPERM;
+#endif
+    if (!wr_signal_ours()) {
+        snprintf(why, size, "%s", wr_sched_running() ? "the program has a handler of its own for SIGURG"
+                                                     : "the runtime is not running");
+        return -EPERM;
+    }
+    uint32_t cap = (uint32_t)wr_threads_now() * 2 + 64;
+    size_t bytes = cap * (sizeof *world.slots + sizeof *world.known);
+    void *slots = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    world.tasks = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (slots == MAP_FAILED || world.tasks < 0) {
+        snprintf(why, size, "%s: %s", slots == MAP_FAILED ? "mmap" : "/proc/self/task", strerror(errno));
+        if (slots != MAP_FAILED) munmap(slots, bytes);
+        if (world.tasks >= 0) close(world.tasks);
+        return -ENOMEM;
+    }
+    world.slots = slots, world.cap = cap;
+    world.known = (int *)(void *)(world.slots + cap);
+    return 0;
+}
+void wr_world_unprepare(void) {
+    munmap(world.slots, world.cap * (sizeof *world.slots + sizeof *world.known));
+    close(world.tasks);
+    world.slots = NULL, world.cap = 0;
+}
+
+int wr_world_stop(weir_duration patience, const void *frame, char *why, size_t size) {
+    self_tid = (int)syscall(SYS_gettid);
+    memset(world.slots, 0, world.cap * sizeof *world.slots);
+    world.n_known = 0;
+    struct stopped *self = &world.slots[0];
+    self->tid = self_tid, self->m = wr_m(), self->g = wr_self_or_null();
+    self->frame = (uintptr_t)frame;
+    self->sp = self->frame + 128; /* nothing below it counts */
+    self->n_values = copy_values(self->values);
+    atomic_store(&self->there, 1);
+
+    each_heap(lock_heap);
+    wr_lock_unranked(&wr_sched.lock);
+    world.until = wr_now() + patience;
+    atomic_store(&world.n, 1);
+    uint32_t phase = (atomic_load(&world.phase) / 4 + 1) * 4 + STOP;
+    atomic_store(&world.phase, phase);
+    weir_time start = wr_now(), answer_by = start + 200 * WEIR_MILLISECOND;
+    for (;;) {
+        uint32_t n = atomic_load(&world.n);
+        missing = false;
+        bool listed = each_task(signal_new);
+        if (listed && !missing) return 0;
+        if (!listed || wr_now() >= answer_by || atomic_load(&world.phase) != phase) break;
+        wr_futex_wait(&world.n, n, wr_now() + 200 * WEIR_MICROSECOND);
+    }
+    int silent = missing && wr_now() >= answer_by ? missing_tid : 0;
+    wr_world_resume();
+    if (silent) describe_missing(silent, why, size);
+    else snprintf(why, size, "the threads could not be stopped all at once");
+    return -EBUSY;
+}
+
+bool wr_world_resume(void) {
+    uint32_t phase = atomic_load(&world.phase), stop = phase - phase % 4 + STOP;
+    bool held = atomic_compare_exchange_strong(&world.phase, &stop, stop - STOP + RUN);
+    wr_futex_wake(&world.phase, INT32_MAX);
+    wr_unlock_unranked(&wr_sched.lock);
+    each_heap(unlock_heap);
+    return held;
+}
+
+/* ---- In the child ---------------------------------------------------------------------------------------- */
+
+static const struct wr_world_visitor *to;
+
+static void visit_heap(struct wr_timers *t) {
+    if (t->heap) to->opaque(t->heap);
+    for (uint32_t i = 0; i < t->n; i++) to->timer(t->heap[i]);
+}
+
+/*
+ * A worker between two goroutines has nothing of the program's in hand, and its registers and stack hold what it had before;
+ * except while it fires a timer that has left the heap. A thread that never called weir has a stack of unknown bounds.
+ */
+static void visit_thread(const struct stopped *s) {
+    const struct m *m = s->m;
+    uintptr_t lo = s->sp - 128; /* the red zone */
+    if (!s->alt_hi && s->frame < lo) lo = s->frame;
+    bool sysmon = wr_sched.sysmon_made && s->tid == wr_sched.sysmon_tid;
+    bool system = m && s->sp >= m->stack_lo && s->sp < m->stack_hi;
+    bool quiet = sysmon ? !wr_sched.sysmon_firing : system && !m->g && !m->firing;
+    for (uint32_t i = 0; i < s->n_values && i < VALUES; i++) to->value((uintptr_t)s->values[i], s->tid);
+    if (m) {
+        to->dead(m->stack_lo, m->stack_base);
+        to->root(m->stack_base, m->stack_hi, s->tid); /* thread-locals */
+        if (m->signal_stack) to->opaque(m->signal_stack);
+        if (m->g) to->runs(m->g, system ? (uintptr_t)m->g->sp : 0);
+    } else if (sysmon) {
+        to->dead(wr_sched.sysmon_stack_lo, wr_sched.sysmon_stack_base);
+    } else if (s->g && s->g->stack_lo && lo >= (uintptr_t)s->g->stack_lo && lo < (uintptr_t)s->g->stack_hi) {
+        to->dead((uintptr_t)s->g->stack_lo, lo);
+    }
+    if (quiet) return;
+    if (s->alt_hi) to->root(s->frame, s->alt_hi, s->tid);
+    to->stack(lo, s->tid);
+}
+
+void wr_world_visit(const struct wr_world_visitor *v) {
+    to = v;
+    v->dead((uintptr_t)&wr_sched, (uintptr_t)(&wr_sched + 1));
+    v->dead((uintptr_t)&world, (uintptr_t)(&world + 1));
+    v->dead((uintptr_t)world.slots, (uintptr_t)(world.known + world.cap));
+    for (int i = 0, n = atomic_load(&wr_sched.made_ps); i < n; i++) v->opaque(wr_sched.ps[i]);
+    for (const struct m *m = wr_sched.all_ms; m; m = m->next_m) v->opaque(m);
+    uint32_t n = atomic_load(&world.n);
+    for (uint32_t i = 0; i < n && i < world.cap; i++) visit_thread(&world.slots[i]);
+    each_heap(visit_heap);
+}
+
+bool wr_world_values_lost(void) {
+    for (uint32_t i = 0, n = atomic_load(&world.n); i < n && i < world.cap; i++)
+        if (world.slots[i].n_values > VALUES) return true;
+    return atomic_load(&world.n) > world.cap;
+}
