@@ -21,8 +21,8 @@
  * Conventions
  * - Calls return 0 (or a count) or a negative errno value: -ECANCELED, -ETIMEDOUT, -EPIPE (closed),
  *   -EAGAIN (would block, or a limit is reached), -ENOMEM, -EINVAL, -EPERM, -EBUSY; -EDEADLK (proven
- *   leaked, then healed) is reserved: no call returns it yet. No result travels through errno; errno
- *   itself is kept over a park.
+ *   leaked, then healed: weir_leak_heal). No result travels through errno; errno itself is kept over a
+ *   park.
  * - Time is `weir_duration` and `weir_time`, in nanoseconds; the clock is the monotonic one.
  * - Every call may be made from any thread, unless it says otherwise. Only where a call says "blocks"
  *   does the goroutine (or the foreign thread) sleep; "cancellable" means that it obeys the current
@@ -33,7 +33,7 @@
  * - Whatever a macro is given is evaluated once.
  *
  * The tiers, simple to advanced: go.h (start, goroutines), chan.h, select.h, time.h, ctx.h, scope.h,
- * sync.h, dump.h. Names with a trailing underscore are for the macros alone.
+ * sync.h, dump.h, leak.h. Names with a trailing underscore are for the macros alone.
  */
 #ifndef WEIR_H
 #define WEIR_H
@@ -57,5 +57,6 @@
 #include "weir/scope.h"
 #include "weir/sync.h"
 #include "weir/dump.h"
+#include "weir/leak.h"
 
 #endif

@@ -85,6 +85,7 @@ int main(int argc, char **argv) {
         .name = "unstopped_ticker",
         .title = "a monitor with a ticker, started 100 times",
         .forms = { { "leaky", LEAKY, leaky }, { "stopped", FIXED, stopped }, { "scoped", SCOPED, scoped } },
+        .note = "not stuck: woken at each tick, for ever",
     };
     return run_pattern(argc, argv, &pattern);
 }

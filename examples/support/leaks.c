@@ -1,11 +1,9 @@
 /*
- * Runs the forms of a pattern and counts. What is stuck, and where, is read from weir_dump's text: it shows every
- * goroutine with its state and its stack. These are counts. That a goroutine is still there says nothing yet about
- * whether it could ever end; for these programs you can tell by reading them.
+ * Runs the forms of a pattern and counts. A count says that goroutines are still there; that they can never end is what
+ * weir_leaks proves, and it says where they are stuck.
  */
 #include "leaks.h"
 
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,16 +38,15 @@ struct place {
 };
 
 struct picture {
-    bool moving; /* some run, or sleep, or wait in a way that a clock may end */
     size_t places, stuck;
     struct place place[PLACES];
 };
 
-static void add(struct picture *pic, const char *function, const char *file, const char *state) {
-    char text[sizeof pic->place->text];
+static void add(struct picture *pic, const char *function, const char *file, int file_line, const char *state) {
+    char text[sizeof pic->place->text], line[16] = "";
     const char *slash = strrchr(file, '/');
-    bool known = strncmp(file, "??", 2) != 0; /* it is not without libdw */
-    snprintf(text, sizeof text, "%s %s%s[%s]", function, known ? slash ? slash + 1 : file : "", known ? " " : "", state);
+    if (file_line > 0) snprintf(line, sizeof line, ":%d ", file_line); /* it is not known without libdw */
+    snprintf(text, sizeof text, "%s %s%s[%s]", function, slash ? slash + 1 : file, line, state);
     size_t i = 0;
     while (i < pic->places && strcmp(pic->place[i].text, text) != 0) i++;
     if (i == PLACES) return;
@@ -60,62 +57,33 @@ static void add(struct picture *pic, const char *function, const char *file, con
     pic->place[i].goroutines++;
 }
 
-/* Read a dump of level 2. A goroutine is where its innermost function is that is not weir's. */
-static void read_dump(FILE *dump, struct picture *pic) {
-    char *line = NULL, state[64] = "", function[128] = "";
-    size_t size = 0;
-    bool wanted = false; /* in a goroutine's stack, and its place is not known yet */
-    while (getline(&line, &size, dump) > 0) {
-        uint64_t id;
-        line[strcspn(line, "\n")] = '\0';
-        if (sscanf(line, "goroutine %" SCNu64 " [%63[^],]", &id, state) == 2) {
-            if (id == weir_id()) continue;
-            bool stuck = strncmp(state, "chan ", 5) == 0;
-            wanted = stuck;
-            pic->stuck += stuck;
-            pic->moving |= !stuck;
-        } else if (*line == '\0') {
-            wanted = false;
-        } else if (wanted && *line != '\t') {
-            snprintf(function, sizeof function, "%.*s", (int)strcspn(line, "("), line);
-        } else if (wanted && strncmp(function, "weir_", 5) != 0) {
-            char *offset = strstr(line, " +0x");
-            if (offset) *offset = '\0';
-            add(pic, function, line + 1, state);
-            wanted = false;
-        }
-    }
-    free(line);
-}
-
+/* Ask for a proof. A leak is where its innermost function is that is not weir's. */
 static struct picture look(void) {
-    struct picture pic = { .moving = false };
-    FILE *dump = tmpfile();
-    if (!dump || weir_dump(fileno(dump), 2) != 0) {
-        perror("no dump");
-        exit(1);
+    struct picture pic = { .stuck = 0 };
+    weir_leak_report *report = NULL;
+    int n = weir_leaks(&report);
+    for (int i = 0; i < n; i++) {
+        const weir_leak *l = weir_leak_report_at(report, (size_t)i);
+        add(&pic, l->at_function ? l->at_function : "", l->at_file ? l->at_file : "", l->at_line, l->state);
     }
-    rewind(dump);
-    read_dump(dump, &pic);
-    fclose(dump);
+    pic.stuck = n > 0 ? (size_t)n : 0;
+    weir_leak_report_free(report);
     return pic;
 }
 
 /*
- * Wait until whoever can end has ended: until no more goroutines are left than there were, or all that are left are
- * parked on a send or a receive. That is enough for these programs. Who is left then would have to be woken by
- * another goroutine, and the others are parked just so; nobody but a clock wakes anyone here (and a goroutine in a
- * select, which may have a timer, counts as moving). After 10 s the picture is what it is.
+ * Wait until whoever can end has ended: until no more goroutines are left than there were, or all that are left are proven to
+ * have leaked. Nothing happened for two seconds: the others are none that end.
  */
 static struct picture settle(size_t before) {
-    weir_time until = weir_now() + 10 * WEIR_SECOND;
-    struct picture pic = { .moving = false };
-    while (weir_count() > before) {
-        pic = look();
-        if (!pic.moving || weir_now() > until) return pic;
+    weir_time changed = weir_now();
+    for (size_t left, last = 0; (left = weir_count()) > before; last = left) {
+        struct picture pic = look();
+        if (left != last) changed = weir_now();
+        if (before + pic.stuck >= left || weir_now() > changed + 2 * WEIR_SECOND) return pic;
         weir_sleep(10 * WEIR_MILLISECOND);
     }
-    return (struct picture){ .moving = false };
+    return (struct picture){ .stuck = 0 };
 }
 
 /* ---- The forms --------------------------------------------------------------------------------------- */
@@ -154,7 +122,7 @@ static int run_form(void *arg) {
     }
     printf("  %-10s before: %zu, after: %zu", f->name, before, after);
     for (size_t i = 0; i < pic.places; i++)
-        printf("%s %zu in %s", i ? "," : "; stuck:", pic.place[i].goroutines, pic.place[i].text);
+        printf("%s %zu in %s", i ? "," : "; leaked:", pic.place[i].goroutines, pic.place[i].text);
     printf("\n");
     return 0;
 }
@@ -164,7 +132,7 @@ static void usage(FILE *to, const char *program, const struct pattern *p) {
     for (const struct form *f = p->forms; f->name; f++) fprintf(to, " %s", f->name);
     fputs(" (all, if none is named)\n"
           "  --row  print fields with tabs between them: pattern, form, kind, before, after, unit,\n"
-          "         how many are stuck, where\n",
+          "         how many are proven leaked, where\n",
           to);
 }
 

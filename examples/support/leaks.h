@@ -33,7 +33,7 @@ struct pattern {
 /*
  * The main() of such a program: runs the forms that argv asks for, all if it names none, and prints a line for each. It
  * starts the runtime anew for each form, so that none sees what another has left behind. `--row` prints fields with
- * tabs between them, for scripts: pattern, form, kind, before, after, unit, how many are stuck, where (or the note).
+ * tabs between them, for scripts: pattern, form, kind, before, after, unit, how many are proven leaked, where (or the note).
  */
 int run_pattern(int argc, char **argv, const struct pattern *p);
 

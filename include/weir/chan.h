@@ -69,7 +69,7 @@ WEIR_CHAN_DECLARE(weir_done_chan, weir_unit);
  *
  * weir_send(ch, value)      blocks until a receiver or a free slot takes the value; cancellable.
  *                           0; -EPIPE: closed; -ECANCELED, -ETIMEDOUT: the current context ended, nothing was
- *                           sent. (-EDEADLK, reserved: proven leaked and healed.) A nil channel blocks for
+ *                           sent. -EDEADLK: proven leaked and healed. A nil channel blocks for
  *                           ever. Go: ch <- v.
  * weir_recv(ch, &v)         blocks until an element comes; &v may be NULL. As weir_send; -EPIPE: closed and
  *                           drained, v zeroed. Go: v, ok := <-ch.

@@ -29,7 +29,7 @@ WEIR_API_ int weir_scope_limit(weir_scope *s, int n);
 /* int weir_scope_go(&s, fn, ...): start fn(...) in the scope, as weir_go; fn returns int (non-zero is a failure) or
  * void. At the limit it blocks (cancellable, by the caller's context and the scope's). Into a cancelled scope: the
  * context's error, and nothing is started. 0, -ECANCELED, -ETIMEDOUT, -ENOMEM; -EINVAL: closed; -EPERM: the runtime
- * is not running; -EDEADLK is reserved. Go: Group.Go. */
+ * is not running; -EDEADLK: healed. Go: Group.Go. */
 #define weir_scope_go(s, fn, ...) WEIR_GO_(fn, weir_scope_launch_, 0, (s) __VA_OPT__(, ) __VA_ARGS__)
 WEIR_API_ int weir_scope_launch_(void (*fn)(void), const weir_site_ *site, size_t stack, bool returns_int, void *scope);
 WEIR_API_ int weir_scope_try_launch_(void (*fn)(void), const weir_site_ *site, size_t stack, bool returns_int,

@@ -54,7 +54,7 @@ typedef struct weir_arm {
  * Of several ready arms one is chosen uniformly at random; a ready arm is preferred to reporting the end of the
  * current context. An arm on a nil channel never fires. No arms at all: blocks for ever. Blocks unless there is a
  * default arm; cancellable: -ECANCELED, -ETIMEDOUT, and no arm has fired. -ENOMEM: no memory to arm the timer of
- * weir_on_after. (-EDEADLK is reserved.) Go: select { … }.
+ * weir_on_after. -EDEADLK: healed. Go: select { … }.
  */
 #define weir_select(...)                                                                            \
     weir_result_(__extension__({                                                                    \

@@ -61,7 +61,7 @@ WEIR_API_ int weir_rwmutex_unlock(weir_rwmutex *rw); /* -EPERM: no writer has it
  * wake-ups, but the condition may have changed again: wait in a loop. All waiters of one time use one lock. Go:
  * sync.Cond.
  *
- * wait blocks. Cancellable: -ECANCELED, -ETIMEDOUT (-EDEADLK is reserved); it has then taken no signal from anybody.
+ * wait blocks. Cancellable: -ECANCELED, -ETIMEDOUT, -EDEADLK (healed); it has then taken no signal from anybody.
  * A signal that was first counts: 0. -EPERM: the lock is not held (for _rw: by a writer).
  */
 typedef struct weir_cond {
@@ -93,7 +93,7 @@ typedef struct weir_wg {
 /* n may be negative. -EINVAL: the count would be, or would overflow; nothing changes. */
 WEIR_API_ int weir_wg_add(weir_wg *wg, int64_t n);
 WEIR_API_ int weir_wg_done(weir_wg *wg); /* add(-1) */
-/* Wait until the count is 0. Blocks; cancellable: -ECANCELED, -ETIMEDOUT (-EDEADLK is reserved). */
+/* Wait until the count is 0. Blocks; cancellable: -ECANCELED, -ETIMEDOUT, -EDEADLK (healed). */
 WEIR_API_ WEIR_MUST_USE_ int weir_wg_wait(weir_wg *wg);
 WEIR_API_ int weir_wg_launch_(void (*fn)(void), const weir_site_ *site, size_t stack, bool returns_int, void *wg);
 /* int weir_wg_go(&wg, fn, ...): add(1), weir_go(fn, …), and done when it ends, by weir_exit too. Errors as weir_go
@@ -107,7 +107,7 @@ typedef struct weir_sem {
     struct weir_waitq_ q_;
 } weir_sem;
 WEIR_API_ int weir_sem_init(weir_sem *s, int64_t n); /* n units are free; -EINVAL: n < 0 */
-/* Take n units. Blocks; cancellable: -ECANCELED, -ETIMEDOUT (-EDEADLK is reserved), and nothing was taken. -EINVAL:
+/* Take n units. Blocks; cancellable: -ECANCELED, -ETIMEDOUT, -EDEADLK (healed), and nothing was taken. -EINVAL:
  * n < 0 or more than there can ever be. */
 WEIR_API_ WEIR_MUST_USE_ int weir_sem_acquire(weir_sem *s, int64_t n);
 /* The same, but -EAGAIN instead of blocking: not free, or others wait. */

@@ -39,7 +39,7 @@ WEIR_API_ bool weir_timer_stop(weir_timer *t);
 WEIR_API_ bool weir_timer_reset(weir_timer *t, weir_duration d);
 
 /* Wait for the tick; *when (or NULL) gets the time for which it was due. Blocks; cancellable. On a timer that is not
- * armed: for ever. 0, -ECANCELED, -ETIMEDOUT; -EINVAL for an after-func; -EDEADLK is reserved. Go: <-t.C, whose value
+ * armed: for ever. 0, -ECANCELED, -ETIMEDOUT; -EINVAL for an after-func; -EDEADLK: healed. Go: <-t.C, whose value
  * is the time at which the tick was sent. */
 WEIR_API_ WEIR_MUST_USE_ int weir_timer_wait(weir_timer *t, weir_time *when);
 

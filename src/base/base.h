@@ -87,6 +87,16 @@ static inline void wr_fence(void) { atomic_fetch_add_explicit(&wr_fence_word, 1,
 static inline void wr_fence(void) { atomic_thread_fence(memory_order_seq_cst); }
 #endif
 
+/* Data of weir's own that leads to nothing of the program's, though it has pointers: no root for the leak proof. */
+#define WR_PRIVATE __attribute__((section("weir_private")))
+
+/*
+ * The first word of a block of weir's own that the leak proof must not take word by word: what it is, and where, so that a copy is none.
+ * Cleared before the block is freed.
+ */
+enum wr_tag { WR_TAG_CTX = 0x57c7, WR_TAG_SCOPE = 0x5c09, WR_TAG_OPAQUE = 0x09a9 };
+static inline uintptr_t wr_tag(const void *block, enum wr_tag tag) { return (uintptr_t)block ^ (uintptr_t)tag << 48 ^ 0x7765697277656972; }
+
 /* A stress build dawdles here at random: before a park, a ready, a steal, a lock. */
 #ifdef WEIR_STRESS
 void wr_dawdle(void);

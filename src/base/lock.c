@@ -48,7 +48,7 @@ void wr_rank_pop(const void *lock, enum wr_rank rank) {
     for (int i = ranks.n - 1; i >= 0; i--)
         if (ranks.held[i].lock == lock) {
             for (; i < ranks.n - 1; i++) ranks.held[i] = ranks.held[i + 1];
-            ranks.n--;
+            ranks.held[--ranks.n].lock = NULL; /* the leak proof would find it here */
             return;
         }
 }

@@ -23,7 +23,7 @@ enum wr_rank {
     WR_RANK_CANCEL,    /* the waiters under one context */
     WR_RANK_SCHED,     /* global queue, idle lists */
     WR_RANK_STACK,     /* the stack slabs */
-    WR_RANK_LEAF,
+    WR_RANK_LEAF,      /* nothing is taken under it */
     WR_RANKS
 };
 

@@ -42,6 +42,11 @@ int wr_chan_recv_now(weir_chan *ch, void *elem, struct g **woken);
  */
 void wr_chan_leave(weir_chan *ch, struct wr_node *node);
 
+/* Does the arm of a select wait on a channel that is not nil? */
+static inline bool wr_arm_on_channel(const weir_arm *a) {
+    return a->chan_ && (a->kind_ == WEIR_ARM_RECV_ || a->kind_ == WEIR_ARM_SEND_ || a->kind_ == WEIR_ARM_SEND_PTR_);
+}
+
 #ifdef WEIR_DEBUG
 void wr_chan_check(const weir_chan *ch, const char *call);
 #else

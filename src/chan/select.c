@@ -13,9 +13,6 @@
 #include <string.h>
 
 static struct wr_node *node_in(weir_arm *a) { return (struct wr_node *)(void *)a->wait_; }
-static bool on_channel(const weir_arm *a) {
-    return a->chan_ && (a->kind_ == WEIR_ARM_RECV_ || a->kind_ == WEIR_ARM_SEND_ || a->kind_ == WEIR_ARM_SEND_PTR_);
-}
 static const void *to_send(const weir_arm *a) { return a->kind_ == WEIR_ARM_SEND_ ? a->value_ : a->value_ptr_; }
 
 /* arms[0 … n).order_ becomes the indices sorted by channel address: a heap sort, in place. */
@@ -70,7 +67,7 @@ static int try_arms(weir_arm *arms, uint32_t n, int *error, struct g **woken) {
         weir_arm *a = &arms[arms[i].visit_];
         int e = -EAGAIN;
         if (a->kind_ == WEIR_ARM_AFTER_) e = a->after_ <= 0 ? 0 : -EAGAIN;
-        else if (!on_channel(a)) continue;
+        else if (!wr_arm_on_channel(a)) continue;
         else if (a->kind_ == WEIR_ARM_RECV_) e = wr_chan_recv_now(a->chan_, a->elem_, woken);
         else e = wr_chan_send_now(a->chan_, to_send(a), woken);
         if (e != -EAGAIN) {
@@ -99,7 +96,7 @@ int weir_selectv(weir_arm *arms, size_t count) {
             a->chan_ = a->timer_ ? a->timer_->tick : NULL;
             a->kind_ = WEIR_ARM_RECV_;
         }
-        if (on_channel(a)) {
+        if (wr_arm_on_channel(a)) {
             wr_chan_check(a->chan_, "weir_select");
             arms[n_order++].order_ = i;
         } else if (a->kind_ == WEIR_ARM_DEFAULT_) {

@@ -53,7 +53,9 @@ bool wr_ctx_try_retain(weir_ctx *ctx) {
 }
 
 void wr_ending_drop(struct wr_ending *e) {
-    if (atomic_fetch_sub_explicit(&e->holds, 1, memory_order_acq_rel) == 1) free(e);
+    if (atomic_fetch_sub_explicit(&e->holds, 1, memory_order_acq_rel) > 1) return;
+    e->ctx.tag = 0;
+    free(e);
 }
 
 /* The last user of e has gone, so nothing can be linked below it or watch it any more. */
@@ -72,10 +74,12 @@ void weir_ctx_release(weir_ctx *ctx) {
         wr_assert(before > 0);
         if (before > 1) return;
         weir_ctx *parent = ctx->parent;
-        if (ctx->kind == WR_CTX_ENDS)
+        if (ctx->kind == WR_CTX_ENDS) {
             dispose(wr_ending_of(ctx));
-        else
+        } else {
+            ctx->tag = 0;
             free(ctx);
+        }
         ctx = parent;
     }
 }
@@ -94,7 +98,7 @@ void weir_ctx_auto_cancel_(weir_ctx **ctx) {
 /* ---- Making ------------------------------------------------------------------------------------- */
 
 static void init(weir_ctx *ctx, enum wr_ctx_kind kind, weir_ctx *parent, struct wr_ending *end) {
-    *ctx = (struct weir_ctx){ .refs = 1, .kind = kind, .parent = weir_ctx_retain(parent), .end = end };
+    *ctx = (struct weir_ctx){ .tag = wr_tag(ctx, WR_TAG_CTX), .refs = 1, .kind = kind, .parent = weir_ctx_retain(parent), .end = end };
 }
 
 /* The timer is armed before anyone can see the context, so whoever ends it finds the timer as it will stay. It may fire
@@ -119,6 +123,7 @@ weir_ctx *wr_ctx_make_ending(weir_ctx *parent, weir_time when, bool detached) {
         e->timer.fire = wr_ctx_deadline_fired;
         atomic_store_explicit(&e->holds, 2, memory_order_relaxed);
         if (wr_timer_add(&e->timer, when)) {
+            e->ctx.tag = 0;
             free(e);
             weir_ctx_release(parent);
             return &wr_ctx_no_memory.ctx;

@@ -31,6 +31,7 @@ enum wr_ctx_kind {
 };
 
 struct weir_ctx {
+    uintptr_t tag;          /* WR_TAG_CTX */
     _Atomic uint32_t refs;
     enum wr_ctx_kind kind;
     weir_ctx *parent;       /* counted; NULL: none */
@@ -109,6 +110,7 @@ weir_ctx *wr_ctx_swap(weir_ctx *ctx);
  * each call that sleeps on it.
  */
 struct weir_scope_ {
+    uintptr_t tag;                  /* WR_TAG_SCOPE */
     _Atomic uint32_t refs;
     struct wr_lock lock;            /* rank SCOPE; guards what follows, where nothing else is said */
     weir_ctx *ctx;                  /* counted; ends when the scope is cancelled. Constant */

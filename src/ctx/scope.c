@@ -21,6 +21,7 @@ void wr_scope_release(struct weir_scope_ *in) {
     if (atomic_fetch_sub_explicit(&in->refs, 1, memory_order_acq_rel) > 1) return;
     wr_assert(in->live == 0 && !in->reporting);
     weir_ctx_release(in->ctx);
+    in->tag = 0;
     free(in);
 }
 
@@ -46,6 +47,7 @@ static int open_scope(weir_scope *s, weir_ctx *parent, uintptr_t where) {
         free(in);
         return -ENOMEM;
     }
+    in->tag = wr_tag(in, WR_TAG_SCOPE);
     wr_list_init(&in->slots);
     wr_list_init(&in->waiters);
     in->opened_at = where;

@@ -83,6 +83,7 @@ static int launch(void (*fn)(void), const weir_site_ *site, size_t stack, bool r
     wr_unlock(&in->lock, WR_RANK_SCOPE);
     if (e == -EAGAIN && wait) {
         kept = *args;
+        wr_captured_args = (struct wr_args){ .integer = { 0 } }; /* while we wait, the leak proof must not find them there */
         args = &kept;
         e = wait_for_slot(in);
     }

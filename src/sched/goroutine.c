@@ -158,6 +158,7 @@ void wr_g_init(struct g *g) {
     g->locked_m = NULL;
     g->lock_depth = 0;
     atomic_store_explicit(&g->wait, NULL, memory_order_relaxed);
+    atomic_store_explicit(&g->leaked, false, memory_order_relaxed);
     g->creator = 0;
     g->site = NULL, g->fn = NULL, g->ctx = NULL, g->cancel = NULL, g->blocks = NULL;
     g->on_end = NULL, g->owner = NULL, g->labels = NULL, g->name = NULL;
@@ -200,6 +201,7 @@ int wr_spawn(const struct wr_spawn *s) {
     g->tsan = __tsan_create_fiber(0);
 #endif
     g->sp = wr_prepare(g->stack_hi, s->fn, s->args);
+    memset(&wr_captured_args, 0, sizeof wr_captured_args); /* they are the goroutine's from here on, and the leak proof reads this */
     atomic_fetch_add_explicit(&wr_sched.live, 1, memory_order_relaxed);
     atomic_store_explicit(&g->state, WR_G_RUNNABLE, memory_order_release);
     wr_push_ready(p, g);

@@ -97,6 +97,8 @@ int wr_park_until(struct wr_wait *w, weir_time when) {
         atomic_store_explicit(&g->state, WR_G_RUNNING, memory_order_release);
     }
     atomic_store_explicit(&g->wait, NULL, memory_order_release);
+    if (wr_unlikely(atomic_load_explicit(&g->leaked, memory_order_relaxed)))
+        atomic_store_explicit(&g->leaked, false, memory_order_relaxed);
     if (when != WR_NEVER) wr_timer_del(&w->timer);
     if (c) {
         wr_lock(&c->lock, WR_RANK_CANCEL);

@@ -151,6 +151,7 @@ struct g {
     struct m *m;                    /* the thread it runs on, while it does */
     struct m *locked_m;             /* weir_lock_thread */
     int lock_depth;
+    _Atomic bool leaked;            /* proven, and in the same wait since; set by the leak room while it is held */
     _Atomic(struct wr_wait *) wait; /* what it waits for; NULL: nothing. Stable while on_cpu is held and the state is WAITING */
     uint64_t id;
     uint64_t creator;               /* id of who started it; 0: the runtime */
@@ -232,6 +233,21 @@ bool wr_next_goroutines(struct wr_cursor *at, bool (*visit)(struct g *g, bool he
 /* Return addresses of a goroutine that runs on another thread right now, by asking that thread with a signal; 0: it did not answer
  * in 100 ms. */
 size_t wr_running_stack(struct g *g, uintptr_t *pcs, size_t max);
+
+/* All ids given out so far are smaller. */
+uint64_t wr_ids_end(void);
+/* When the earliest of all timers is due; WR_NEVER: there is none. */
+weir_time wr_next_timer(void);
+
+/*
+ * A thread of weir's own beside the workers, such as the leak room's watch. It calls joins first and leaves last.
+ * Between rests (as after joins) and works it must only sleep: then it is none of those that may yet wake somebody when
+ * a deadlock is looked for. rests also forgets what the thread had as a caller of weir.
+ */
+void wr_helper_joins(void);
+void wr_helper_works(void);
+void wr_helper_rests(void);
+void wr_helper_leaves(void);
 
 /* Reports that the trace room gives (sched only decides that one is due). Set before start. */
 extern void (*wr_hook_deadlock)(const char *sentence);   /* prints sentence and stacks; sched then exits with 2 */

@@ -18,7 +18,7 @@
 
 enum { IDLE, ASKED, ANSWERING, ANSWERED };
 
-static struct {
+WR_PRIVATE static struct {
     pthread_mutex_t one;       /* one question at a time */
     _Atomic uint32_t state;    /* futex: IDLE -> ASKED -> ANSWERING -> ANSWERED -> IDLE */
     struct g *g;

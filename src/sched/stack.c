@@ -48,7 +48,7 @@ struct class {
     uint32_t trimmed;       /* of these, pool[0 … trimmed) has given its pages back */
 };
 
-static struct {
+WR_PRIVATE static struct {
     struct wr_lock lock;    /* rank STACK */
     struct class classes[CLASS_MAX + 1];
     size_t page;

@@ -116,12 +116,12 @@ weir_time wr_timers_run(struct wr_timers *t, weir_time now) {
         weir_time (*fire)(struct wr_timer *, weir_time) = timer->fire;
         atomic_store_explicit(&timer->heap, NULL, memory_order_release);
         publish_first(t);
-        wr_unlock(&t->lock, WR_RANK_TIMERS);
         bool *firing = wr_m() ? &wr_m()->firing : &wr_sched.sysmon_firing;
-        *firing = true;
+        *firing = true; /* before the unlock: who stops the world has all heaps' locks, so it sees the timer in the heap, or this */
+        wr_unlock(&t->lock, WR_RANK_TIMERS);
         fire(timer, now);
-        *firing = false;
         wr_lock(&t->lock, WR_RANK_TIMERS);
+        *firing = false;
     }
     publish_first(t);
     wr_unlock(&t->lock, WR_RANK_TIMERS);

@@ -39,7 +39,7 @@ struct stopped {
     void *values[VALUES];   /* pthread_setspecific: fork() clears them in the child */
 };
 
-static struct {
+WR_PRIVATE static struct {
     _Atomic uint32_t phase; /* futex */
     _Atomic uint32_t n;     /* futex: slots taken */
     uint32_t cap;
@@ -276,8 +276,6 @@ static void visit_thread(const struct stopped *s) {
 
 void wr_world_visit(const struct wr_world_visitor *v) {
     to = v;
-    v->dead((uintptr_t)&wr_sched, (uintptr_t)(&wr_sched + 1));
-    v->dead((uintptr_t)&world, (uintptr_t)(&world + 1));
     v->dead((uintptr_t)world.slots, (uintptr_t)(world.known + world.cap));
     for (int i = 0, n = atomic_load(&wr_sched.made_ps); i < n; i++) v->opaque(wr_sched.ps[i]);
     for (const struct m *m = wr_sched.all_ms; m; m = m->next_m) v->opaque(m);

@@ -5,6 +5,7 @@
  * One word says who has started the runtime. It is changed before and after the work, so that of several callers
  * exactly one does it.
  */
+#include "leak/at_exit.h"
 #include "sched/sched.h"
 #include "trace/trace.h"
 
@@ -18,11 +19,13 @@ static int start(enum wr_mode mode) {
     wr_trace_start();
     int e = wr_sched_start(mode);
     if (e) wr_trace_stop(), wr_crash_stop();
+    else wr_leak_started();
     return e;
 }
 
 /* No dump may look at goroutines that go, but their last steps may still crash. */
 static void stop(void) {
+    wr_leak_stopping();
     wr_trace_stop();
     (void)wr_sched_stop();
     wr_crash_stop();

@@ -20,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static Dwfl *dwfl;
+WR_PRIVATE static Dwfl *dwfl;
 
 /* ---- The objects of this process --------------------------------------------------------------------- */
 

@@ -96,6 +96,7 @@ static bool start_writer(void) {
     static const int crash[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP };
     sigfillset(&all);
     for (size_t i = 0; i < sizeof crash / sizeof crash[0]; i++) sigdelset(&all, crash[i]);
+    sigdelset(&all, SIGURG); /* by which the world is stopped */
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attr, (size_t)256 << 10);

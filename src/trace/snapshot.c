@@ -1,8 +1,8 @@
 /*
  * What one goroutine is doing: taken quickly while it is held, put into words later.
  *
- * The words are those of Go's tracebacks, for the sake of the tools that read them; three things are ours. A
- * goroutine's name is the function of a last, made-up frame, since those tools take nothing else in any other
+ * The words are those of Go's tracebacks, for the sake of the tools that read them; four things are ours. What has leaked
+ * keeps its minutes. A goroutine's name is the function of a last, made-up frame, since those tools take nothing else in any other
  * place. So are frames that were left out: one of the tools gives up on a line without a parenthesis. What is
  * at no function is shown as its object and the offset in that, for addr2line.
  */
@@ -87,6 +87,7 @@ RACY static void take_state(struct g *g, struct wr_snapshot *s) {
     unsigned reason = w->reason;
     if (reason < WR_REASONS) s->state = wr_reason_text[reason];
     s->since = w->since;
+    s->leaked = atomic_load_explicit(&g->leaked, memory_order_relaxed);
 }
 
 RACY static void take_identity(struct g *g, struct wr_snapshot *s) {
@@ -196,7 +197,7 @@ void wr_snapshot_shown(const struct wr_snapshot *s, size_t *from, size_t *to) {
 /* ---- Words ------------------------------------------------------------------------------------------- */
 
 void wr_header_put(struct wr_text *t, const struct wr_snapshot *s) {
-    wr_text_put(t, "goroutine %" PRIu64 " [%s", s->id, s->state);
+    wr_text_put(t, "goroutine %" PRIu64 " [%s%s", s->id, s->state, s->leaked ? " (leaked)" : "");
     weir_duration waited = s->since > 0 ? wr_now() - s->since : 0;
     if (waited >= WEIR_MINUTE) wr_text_put(t, ", %" PRId64 " minutes", waited / WEIR_MINUTE);
     wr_text_put(t, "%s]:\n", s->locked ? ", locked to thread" : "");

@@ -36,7 +36,7 @@ struct string {
     char text[];
 };
 
-static struct {
+WR_PRIVATE static struct {
     pthread_mutex_t lock;
     struct place *places[BUCKETS];
     size_t n_places;

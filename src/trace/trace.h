@@ -102,6 +102,7 @@ struct wr_snapshot {
     uint64_t id, creator;
     const struct weir_site_ *site; /* NULL: main or foreign */
     const char *state;             /* in Go's words */
+    bool leaked;                   /* proven, and still in that wait */
     bool waiting;                  /* parked: the innermost frames are the runtime's */
     bool foreign;                  /* a thread that is no worker */
     bool locked;                   /* tied to its thread, as foreign ones are */

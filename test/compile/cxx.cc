@@ -199,6 +199,30 @@ static void destructors_run_when_a_block_is_left() {
     CHECK(destroyed == 3);
 }
 
+static std::atomic<int> left;
+static void leaks() {
+    int_chan never = weir_make(int_chan, 0);
+    weir_on_leak([](const char *name, const weir_leak_report *report) {
+        if (std::string(name) == "left" && std::string(weir_leak_report_at(report, 0)->state) == "chan receive") left++;
+    });
+    weir_no_leaks("none") CHECK(weir_go([] {}) == 0);
+    weir_no_leaks("left") {
+        counted c;
+        CHECK(weir_go([](int_chan ch) { (void)!weir_recv(ch, nullptr); }, never) == 0);
+    }
+    CHECK(left == 1 && destroyed == 4);
+    weir_leak_ignore(weir_chan_of(never)), weir_leak_unignore(weir_chan_of(never));
+    weir_leak_root(&never, sizeof never), weir_leak_unroot(&never, sizeof never);
+    weir_leak_report *report = nullptr;
+    CHECK(weir_leaks(&report) <= 0 && weir_leak_report_count(report) == 0);
+    CHECK(weir_leak_heal(report) == 0);
+    weir_leak_report_free(report);
+    weir_leak_watch(WEIR_HOUR, [](const weir_leak_report *, void *) {}, nullptr);
+    weir_watch_count(10, WEIR_HOUR, [](size_t, void *) {}, nullptr);
+    weir_leak_watch(0, nullptr, nullptr), weir_watch_count(0, 0, nullptr, nullptr);
+    weir_close(never), weir_release(never);
+}
+
 int weir_main(int argc, char **argv) {
     (void)argc, (void)argv;
     a_producer();
@@ -212,5 +236,6 @@ int weir_main(int argc, char **argv) {
     wait_groups();
     exceptions();
     destructors_run_when_a_block_is_left();
+    leaks();
     return failures;
 }

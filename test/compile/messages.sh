@@ -506,6 +506,9 @@ END
 refused context_ignored 'unused.result|ignoring return value' -Werror=unused-result <<'END'
     weir_ctx_with_cancel(NULL);
 END
+refused leaks_ignored 'unused.result|ignoring return value' -Werror=unused-result <<'END'
+    weir_leaks(NULL);
+END
 refused timer_ignored 'unused.result|ignoring return value' -Werror=unused-result <<'END'
     weir_timer_new(WEIR_SECOND);
 END

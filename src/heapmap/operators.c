@@ -1,0 +1,64 @@
+/*
+ * C++'s operators new and delete: an allocator may bring its own, which call no malloc. By their mangled names, so
+ * that it takes no C++. Those behind us may call malloc and free in turn: then a block is entered, or taken out, twice,
+ * which does no harm. An exception of theirs passes through: there is nothing to be undone.
+ */
+#include "heapmap/inner.h"
+
+#include <stdlib.h>
+
+#define PARAMETERS(...) __VA_ARGS__
+
+#define NEW(mangled, parameters, arguments)                                                         \
+    PUBLIC void *mangled(parameters);                                                               \
+    PUBLIC void *mangled(parameters) {                                                              \
+        static void *(*_Atomic real)(parameters);                                                   \
+        if (!real) real = (void *(*)(parameters))wr_heapmap_next(#mangled);                         \
+        if (!real) abort(); /* who calls it has a C++ library */                                    \
+        void *p = real arguments;                                                                   \
+        wr_heapmap_enter(p, n);                                                                     \
+        return p;                                                                                   \
+    }
+
+#define DELETE(mangled, parameters, arguments)                                                      \
+    PUBLIC void mangled(parameters);                                                                \
+    PUBLIC void mangled(parameters) {                                                               \
+        static void (*_Atomic real)(parameters);                                                    \
+        if (!real) real = (void (*)(parameters))wr_heapmap_next(#mangled);                          \
+        if (!real) abort();                                                                         \
+        wr_heapmap_take_out(p);                                                                     \
+        real arguments;                                                                             \
+    }
+
+/* size_t is m there on all that we know; std::nothrow_t travels as a pointer, std::align_val_t as a size_t. */
+#define PLAIN PARAMETERS(size_t n)
+#define QUIET PARAMETERS(size_t n, const void *nothrow)
+#define ALIGNED PARAMETERS(size_t n, size_t align)
+#define ALIGNED_QUIET PARAMETERS(size_t n, size_t align, const void *nothrow)
+NEW(_Znwm, PLAIN, (n))
+NEW(_Znam, PLAIN, (n))
+NEW(_ZnwmRKSt9nothrow_t, QUIET, (n, nothrow))
+NEW(_ZnamRKSt9nothrow_t, QUIET, (n, nothrow))
+NEW(_ZnwmSt11align_val_t, ALIGNED, (n, align))
+NEW(_ZnamSt11align_val_t, ALIGNED, (n, align))
+NEW(_ZnwmSt11align_val_tRKSt9nothrow_t, ALIGNED_QUIET, (n, align, nothrow))
+NEW(_ZnamSt11align_val_tRKSt9nothrow_t, ALIGNED_QUIET, (n, align, nothrow))
+
+#define GONE PARAMETERS(void *p)
+#define GONE_QUIET PARAMETERS(void *p, const void *nothrow)
+#define GONE_SIZED PARAMETERS(void *p, size_t n)
+#define GONE_ALIGNED PARAMETERS(void *p, size_t align)
+#define GONE_ALIGNED_QUIET PARAMETERS(void *p, size_t align, const void *nothrow)
+#define GONE_SIZED_ALIGNED PARAMETERS(void *p, size_t n, size_t align)
+DELETE(_ZdlPv, GONE, (p))
+DELETE(_ZdaPv, GONE, (p))
+DELETE(_ZdlPvRKSt9nothrow_t, GONE_QUIET, (p, nothrow))
+DELETE(_ZdaPvRKSt9nothrow_t, GONE_QUIET, (p, nothrow))
+DELETE(_ZdlPvm, GONE_SIZED, (p, n))
+DELETE(_ZdaPvm, GONE_SIZED, (p, n))
+DELETE(_ZdlPvSt11align_val_t, GONE_ALIGNED, (p, align))
+DELETE(_ZdaPvSt11align_val_t, GONE_ALIGNED, (p, align))
+DELETE(_ZdlPvSt11align_val_tRKSt9nothrow_t, GONE_ALIGNED_QUIET, (p, align, nothrow))
+DELETE(_ZdaPvSt11align_val_tRKSt9nothrow_t, GONE_ALIGNED_QUIET, (p, align, nothrow))
+DELETE(_ZdlPvmSt11align_val_t, GONE_SIZED_ALIGNED, (p, n, align))
+DELETE(_ZdaPvmSt11align_val_t, GONE_SIZED_ALIGNED, (p, n, align))

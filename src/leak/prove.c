@@ -1,0 +1,277 @@
+/*
+ * The steps of a proof. The parent stops the world, forks, lets the world go on; the child judges the copy and sends its
+ * answer. "Leaked" does not change any more once it is true, so the answer still holds when it arrives.
+ *
+ * fork() rather than a bare clone, since it takes malloc's locks first: so no thread was stopped in the middle of changing the heap.
+ * But one may have been stopped with such a lock, and then fork() waits for it: the threads wait for `patience` only, then
+ * go on, and the attempt is void; the next one has more patience, since fork() itself may take long.
+ *
+ * The child judges in the first of its fork handlers that we can have, before those of others, which tidy up what they
+ * think is theirs: memory that the proof is to see as it was.
+ */
+#include "leak/child.h"
+#include "sched/world.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define ATTEMPTS 8
+#define PATIENCE (30 * WEIR_MILLISECOND)
+#define PATIENCE_PER_GIB (80 * WEIR_MILLISECOND)
+#define COPY_MAX ((size_t)64 << 20)
+#define ANSWER_BY (10 * WEIR_MINUTE)
+
+static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+static int answer_pipe[2], go_pipe[2];
+static weir_duration long_enough;
+static __thread bool forking __attribute__((tls_model("initial-exec"))); /* this thread, for a proof */
+
+/* ---- The child ---------------------------------------------------------------------------------------------- */
+
+static struct wr_answer answer;
+
+static void send_all(const void *data, size_t n) {
+    for (const char *at = data; n > 0;) {
+        ssize_t sent = write(answer_pipe[1], at, n);
+        if (sent < 0 && errno != EINTR) _exit(1);
+        if (sent > 0) at += sent, n -= (size_t)sent;
+    }
+}
+
+void wr_child_give_up(const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    memset(&answer, 0, sizeof answer);
+    answer.error = -EBUSY;
+    vsnprintf(answer.why, sizeof answer.why, fmt, args);
+    send_all(&answer, sizeof answer);
+    _exit(1);
+}
+
+static void bad_memory(int signo, siginfo_t *info, void *context) {
+    wr_child_give_up("memory at %p could not be read", info->si_addr);
+}
+
+static void in_child(void) {
+    char go = 0;
+    if (!forking) return;
+    close(answer_pipe[0]), close(go_pipe[1]);
+    prctl(PR_SET_NAME, "weir leak proof", 0, 0, 0);
+    sigset_t all;
+    sigfillset(&all);
+    sigdelset(&all, SIGSEGV), sigdelset(&all, SIGBUS);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    struct sigaction bad = { .sa_sigaction = bad_memory, .sa_flags = SA_SIGINFO };
+    sigaction(SIGSEGV, &bad, NULL), sigaction(SIGBUS, &bad, NULL);
+    if (read(go_pipe[0], &go, 1) != 1) _exit(0); /* the attempt was void */
+    struct wr_verdict *verdicts = NULL;
+    wr_judge(&answer, &verdicts, long_enough);
+    send_all(&answer, sizeof answer);
+    send_all(verdicts, answer.n * sizeof *verdicts);
+    _exit(0);
+}
+__attribute__((constructor(101))) static void before_others(void) { pthread_atfork(NULL, NULL, in_child); }
+
+/* ---- Memory that fork() does not copy ------------------------------------------------------------------------- */
+
+/* Of mappings with MADV_DONTFORK or MADV_WIPEONFORK. They are copied by hand, into memory that is copied. */
+static struct wr_leak_range uncopied[64];
+static size_t n_uncopied, uncopied_bytes, resident;
+static char *copies;
+
+static void find_uncopied(void) {
+    char line[512];
+    uintptr_t lo = 0, hi = 0;
+    bool private = false, there = false;
+    FILE *f = fopen("/proc/self/smaps", "re");
+    n_uncopied = uncopied_bytes = resident = 0;
+    while (f && fgets(line, sizeof line, f)) {
+        unsigned long long a, b, kib;
+        char mode[8];
+        if (sscanf(line, "%llx-%llx %7s", &a, &b, mode) == 3) {
+            lo = a, hi = b, private = mode[3] == 'p', there = false;
+        } else if (sscanf(line, "Rss: %llu", &kib) == 1) {
+            resident += kib << 10;
+            there = kib > 0;
+        } else if (!strncmp(line, "VmFlags:", 8) && private && there && (strstr(line, " dc") || strstr(line, " wf"))) {
+            if (n_uncopied < sizeof uncopied / sizeof uncopied[0]) uncopied[n_uncopied] = (struct wr_leak_range){ lo, hi };
+            n_uncopied++, uncopied_bytes += hi - lo;
+        }
+    }
+    if (f) fclose(f);
+}
+static void copy_uncopied(void) {
+    char *to = copies;
+    for (size_t i = 0; i < n_uncopied; i++) {
+        size_t size = uncopied[i].hi - uncopied[i].lo;
+        struct iovec into = { to, size }, from = { (void *)uncopied[i].lo, size };
+        (void)!process_vm_readv(getpid(), &into, 1, &from, 1, 0); /* what cannot be read is no memory any more */
+        to += size;
+    }
+}
+
+/* ---- The parent ------------------------------------------------------------------------------------------------ */
+
+static bool receive(void *data, size_t n, weir_time until) {
+    for (char *at = data; n > 0;) {
+        weir_duration left = until - wr_now();
+        struct pollfd p = { .fd = answer_pipe[0], .events = POLLIN };
+        int ready = left > 0 ? poll(&p, 1, (int)(left / WEIR_MILLISECOND) + 1) : 0;
+        if (ready < 0 && errno == EINTR) continue;
+        ssize_t got = ready > 0 ? read(answer_pipe[0], at, n) : 0;
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return false;
+        at += got, n -= (size_t)got;
+    }
+    return true;
+}
+
+static void inconclusive(struct wr_proof *p, int error, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void inconclusive(struct wr_proof *p, int error, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    p->error = error;
+    vsnprintf(p->why, sizeof p->why, fmt, args);
+    va_end(args);
+}
+
+static void take_answer(struct wr_proof *p) {
+    struct wr_answer a;
+    weir_time until = wr_now() + ANSWER_BY;
+    if (!receive(&a, sizeof a, until)) {
+        inconclusive(p, -EBUSY, wr_now() >= until ? "the child took more than ten minutes" : "the child ended without an answer");
+        return;
+    }
+    p->error = a.error;
+    memcpy(p->why, a.why, sizeof p->why);
+    p->goroutines = a.goroutines, p->candidates = a.candidates;
+    p->heap_bytes = a.heap_bytes, p->unknown_bytes = a.unknown_bytes, p->shared_bytes = a.shared_bytes;
+    memcpy(p->bounds, a.bounds, sizeof p->bounds);
+    if (a.error || a.n == 0) return;
+    p->verdicts = malloc(a.n * sizeof *p->verdicts);
+    if (!p->verdicts) inconclusive(p, -ENOMEM, "out of memory for %zu verdicts", a.n);
+    else if (!receive(p->verdicts, a.n * sizeof *p->verdicts, until)) inconclusive(p, -EBUSY, "the child ended within its answer");
+    else p->n = a.n, p->n_leaked = a.n_leaked;
+}
+
+/* True: it is settled, in one way or the other. */
+static bool attempt(struct wr_proof *p, weir_duration patience, const void *frame) {
+    int e = wr_world_prepare(p->why, sizeof p->why);
+    if (e) {
+        p->error = e == -ENOMEM ? e : -EBUSY;
+        return true;
+    }
+    wr_lock(&wr_leak_registry.lock, WR_RANK_LEAF);
+    weir_time start = wr_now();
+    e = wr_world_stop(patience, frame, p->why, sizeof p->why);
+    if (e) {
+        wr_unlock(&wr_leak_registry.lock, WR_RANK_LEAF);
+        wr_world_unprepare();
+        p->error = e;
+        return !strstr(p->why, "all at once");
+    }
+    copy_uncopied();
+    forking = true;
+    pid_t child = fork();
+    int fork_errno = errno;
+    forking = false;
+    bool held = wr_world_resume();
+    p->pause = wr_now() - start;
+    wr_unlock(&wr_leak_registry.lock, WR_RANK_LEAF);
+    wr_world_unprepare();
+    if (child < 0) {
+        inconclusive(p, -EBUSY, "fork: %s", strerror(fork_errno));
+        return true;
+    }
+    if (held) {
+        (void)!write(go_pipe[1], "g", 1);
+        close(answer_pipe[1]);
+        answer_pipe[1] = -1;
+        take_answer(p);
+    } else {
+        inconclusive(p, -EBUSY, "the threads did not stay stopped for %lld ms, the time that fork() wanted",
+                     (long long)(patience / WEIR_MILLISECOND));
+    }
+    if (!held || p->error) kill(child, SIGKILL);
+    while (waitpid(child, NULL, 0) < 0 && errno == EINTR) {
+    }
+    return held && strncmp(p->why, "again", 5);
+}
+
+struct job {
+    struct wr_proof *proof;
+    weir_duration long_blocked;
+    const void *frame;
+};
+
+static int prove(void *arg) {
+    const struct job *job = arg;
+    struct wr_proof *p = job->proof;
+    weir_time start = wr_now();
+    pthread_mutex_lock(&one_at_a_time);
+    find_uncopied();
+    copies = NULL;
+    if (uncopied_bytes > COPY_MAX || n_uncopied > sizeof uncopied / sizeof uncopied[0]) {
+        inconclusive(p, -EBUSY, "%zu MiB of memory are not to be copied at a fork (MADV_DONTFORK, MADV_WIPEONFORK)", uncopied_bytes >> 20);
+    } else {
+        if (uncopied_bytes) copies = mmap(NULL, uncopied_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        weir_duration patience = PATIENCE + (weir_duration)(resident >> 20) * PATIENCE_PER_GIB / 1024;
+        bool settled = false;
+        for (; !settled && p->attempts < ATTEMPTS; patience += patience / 2) {
+            memset(p->why, 0, sizeof p->why);
+            p->attempts++;
+            p->error = 0;
+            if (copies == MAP_FAILED || pipe2(answer_pipe, O_CLOEXEC)) {
+                inconclusive(p, -ENOMEM, "%s", strerror(errno));
+                break;
+            }
+            if (pipe2(go_pipe, O_CLOEXEC)) {
+                inconclusive(p, -ENOMEM, "%s", strerror(errno));
+                close(answer_pipe[0]), close(answer_pipe[1]);
+                break;
+            }
+            long_enough = job->long_blocked;
+            settled = attempt(p, patience, job->frame);
+            close(answer_pipe[0]), close(go_pipe[0]), close(go_pipe[1]);
+            if (answer_pipe[1] >= 0) close(answer_pipe[1]);
+        }
+        if (copies && copies != MAP_FAILED) munmap(copies, uncopied_bytes);
+    }
+    pthread_mutex_unlock(&one_at_a_time);
+    p->total = wr_now() - start;
+    return 0;
+}
+
+/* The registers of the caller that survive calls are saved here, at the low end of what counts of its stack. */
+__attribute__((noinline)) void wr_prove(struct wr_proof *proof, weir_duration long_blocked) {
+    struct {
+        uintptr_t saved[12];
+        struct job job;
+    } here;
+    memset(&here, 0, sizeof here);
+    memset(proof, 0, sizeof *proof);
+#if defined(__x86_64__)
+    __asm__ volatile("movq %%rbx, 0(%0)\n\tmovq %%rbp, 8(%0)\n\tmovq %%r12, 16(%0)\n\tmovq %%r13, 24(%0)\n\t"
+                     "movq %%r14, 32(%0)\n\tmovq %%r15, 40(%0)" ::"r"(here.saved) : "memory");
+#else
+    __asm__ volatile("stp x19, x20, [%0]\n\tstp x21, x22, [%0, 16]\n\tstp x23, x24, [%0, 32]\n\t"
+                     "stp x25, x26, [%0, 48]\n\tstp x27, x28, [%0, 64]\n\tstr x29, [%0, 80]" ::"r"(here.saved) : "memory");
+#endif
+    here.job = (struct job){ proof, long_blocked, &here };
+    (void)weir_blocking(prove, &here.job);
+}
+
+void wr_proof_free(struct wr_proof *proof) {
+    free(proof->verdicts);
+    memset(proof, 0, sizeof *proof);
+}
