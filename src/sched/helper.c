@@ -24,7 +24,7 @@ void wr_helper_rests(void) {
 }
 
 void wr_helper_joins(void) {
-    wr_signal_unblock();
+    wr_signal_unblock(NULL);
     wr_outside_begin();
     count(1);
     wr_outside_end(); /* a deadlock may have been passed over on our account */

@@ -63,7 +63,12 @@ static struct m *m_new(struct p *p, bool spinning) {
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, (size_t)512 << 10);
+    /* No signal before it has a signal stack; and who stops the world is to find it at work, not with the registers of its maker. */
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &m->mask);
     int e = pthread_create(&m->thread, &attr, wr_m_main, m);
+    pthread_sigmask(SIG_SETMASK, &m->mask, NULL);
     pthread_attr_destroy(&attr);
     if (e) {
         free(m);

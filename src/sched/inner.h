@@ -77,6 +77,7 @@ struct m {
     pthread_t thread;
     int tid;
     uint64_t random;
+    sigset_t mask;               /* of its maker: it starts with all signals blocked */
     char *signal_stack;
     uintptr_t stack_lo, stack_base, stack_hi; /* its own: the frames of weir end at base, thread-locals are above */
     bool firing;                 /* runs a timer's fire without locks, which the timer has left the heap for */
@@ -223,7 +224,7 @@ static inline void wr_check_held(struct g *g) { (void)g; }
 void wr_signal_setup(void);
 void wr_signal_restore(void);
 bool wr_signal_ours(void);                 /* SIGURG comes to us, not to a handler of the program's */
-void wr_signal_unblock(void);              /* on a new worker, whatever its maker has blocked: what it must hear */
+void wr_signal_unblock(const sigset_t *mask); /* on a new thread of ours: this mask, less what it must hear. NULL: its own */
 bool wr_signal_freeze(struct m *m);        /* stop that thread for good, at a place where it holds no lock of libc's; false: try later */
 _Noreturn void wr_freeze(void);            /* the calling thread stops for good */
 

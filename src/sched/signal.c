@@ -197,12 +197,13 @@ void wr_signal_setup(void) {
         ours = sigaction(SIGURG, &now, NULL) == 0;
 }
 
-void wr_signal_unblock(void) {
+void wr_signal_unblock(const sigset_t *mask) {
     static const int needed[] = { SIGURG, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP };
     sigset_t set;
-    sigemptyset(&set);
-    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) sigaddset(&set, needed[i]);
-    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    if (mask) set = *mask;
+    else pthread_sigmask(SIG_SETMASK, NULL, &set);
+    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) sigdelset(&set, needed[i]);
+    pthread_sigmask(SIG_SETMASK, &set, NULL);
 }
 
 void wr_signal_restore(void) {

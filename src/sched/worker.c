@@ -355,7 +355,6 @@ void *wr_m_main(void *arg) {
     m->stack_base = (uintptr_t)__builtin_frame_address(0);
     prctl(PR_SET_TIMERSLACK, 1UL, 0, 0, 0); /* else each sleep is 50 µs late */
     prctl(PR_SET_NAME, "weir", 0, 0, 0);
-    wr_signal_unblock();
     stack_t signals = { .ss_size = SIGNAL_STACK, .ss_sp = malloc(SIGNAL_STACK) };
     m->signal_stack = signals.ss_sp;
     if (signals.ss_sp) sigaltstack(&signals, NULL);
@@ -370,6 +369,7 @@ void *wr_m_main(void *arg) {
     pthread_attr_destroy(&attr);
     m->asan_lo = lo;
 #endif
+    wr_signal_unblock(&m->mask);
     wr_lock(&wr_sched.lock, WR_RANK_SCHED); /* whoever made this thread has filled it in */
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     for (struct g *g; (g = find_runnable(m));) {

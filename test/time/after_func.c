@@ -155,8 +155,9 @@ TEST(it_may_be_freed_before_in_and_after_its_call) {
     weir_release(ch);
 }
 
-static weir_timer *resetting;
+static weir_timer *_Atomic resetting;
 static void resets_itself(void *arg) {
+    TEST_UNTIL(resetting); /* it may come before weir_after_func has returned */
     if (++calls < 10) CHECK(!weir_timer_reset(resetting, 0));
 }
 TEST(the_call_may_set_its_timer_again) {
