@@ -76,7 +76,7 @@ TEST(who_holds_the_start_of_a_chain_keeps_nobody_but_the_first_alive) {
 enum { MANY = 100000 };
 static void judged_in_a_second(size_t leaked) {
     weir_duration best = WEIR_HOUR;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3 || (i < 12 && best > WEIR_SECOND * test_slowness()); i++) { /* the machine may be busy */
         struct wr_proof proof;
         wr_prove(&proof, WR_NEVER);
         if (proof.error) FAIL("no proof: %s", proof.why);
