@@ -7,6 +7,8 @@
  */
 #include <weir.h>
 
+#include <pthread.h>
+
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -277,6 +279,77 @@ static void parked(const char *row, long n) {
     print_each("parked-wake", woken, n);
 }
 
+/* ---- The leak proof ------------------------------------------------------------------------------ */
+
+/* A thread that knows nothing of weir looks at the clock: the largest gap is how long the process stood still. */
+static atomic_bool watching;
+static void *watch_gaps(void *gap) {
+    weir_time last = weir_now();
+    while (atomic_load(&watching)) {
+        weir_time now = weir_now();
+        if (now - last > *(weir_duration *)gap) *(weir_duration *)gap = now - last;
+        last = now;
+    }
+    return NULL;
+}
+
+static void leak_one(void) {
+    long_chan ch = weir_make(long_chan, 0);
+    (void)!weir_recv(ch, NULL);
+}
+
+/* One proof of a process in which one goroutine has leaked. */
+static void prove(const char *row) {
+    MUST(weir_go(leak_one));
+    MUST(weir_sleep(50 * WEIR_MILLISECOND)); /* until it has got there, and all others sleep */
+    weir_duration gap = 0;
+    pthread_t thread;
+    weir_leak_report *report;
+    atomic_store(&watching, true);
+    if (pthread_create(&thread, NULL, watch_gaps, &gap)) fail("no thread");
+    weir_time start = weir_now();
+    int n = weir_leaks(&report);
+    weir_duration total = weir_now() - start;
+    atomic_store(&watching, false);
+    pthread_join(thread, NULL);
+    if (n < 0) weir_leak_report_print(report, stderr);
+    expect(row, n, 1);
+    weir_leak_report_free(report);
+    printf("%s-pause %.3f ms\n%s-total %.3f ms\n", row, (double)gap / 1e6, row, (double)total / 1e6);
+}
+
+static void prove_parked(const char *row, long n) {
+    static struct parkers p;
+    p.ch = weir_make(long_chan, 0);
+    MUST(weir_wg_add(&p.ready, n));
+    MUST(weir_wg_add(&p.done, n));
+    for (long i = 0; i < n; i++) MUST(weir_go(parker, &p));
+    MUST(weir_wg_wait(&p.ready));
+    prove(row);
+    weir_close(p.ch);
+    MUST(weir_wg_wait(&p.done));
+}
+
+/* n MiB in blocks of 64 bytes, each of which points to two others. */
+struct block {
+    struct block *next, *before;
+    long filler[6];
+};
+static void prove_heap(const char *row, long n) {
+    static struct block *all;
+    for (long i = 0; i < n << 14; i++) {
+        struct block *b = calloc(1, sizeof *b);
+        if (!b) fail("no memory");
+        b->next = all, b->before = all ? all->next : NULL;
+        all = b;
+    }
+    prove(row);
+    for (struct block *next; all; all = next) {
+        next = all->next;
+        free(all);
+    }
+}
+
 static const struct row {
     const char *name;
     void (*run)(const char *row, long n);
@@ -294,6 +367,8 @@ static const struct row {
     { "mutex-alone", mutex_alone },
     { "sleep-50us", sleep_late },
     { "parked", parked },
+    { "prove-parked", prove_parked },
+    { "prove-heap", prove_heap },
 };
 
 int weir_main(int argc, char **argv) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -304,6 +305,84 @@ func parked(row string, n int64) {
 	printEach("parked-wake", woken, n)
 }
 
+func leakOne() {
+	<-make(chan int64)
+}
+
+// prove takes Go's goroutineleak profile of a process in which one goroutine has leaked. A thread of
+// its own looks at the clock: the largest gap is how long the process stood still.
+func prove(row string) {
+	profile := pprof.Lookup("goroutineleak")
+	if profile == nil {
+		fmt.Fprintln(os.Stderr, "this Go has no goroutineleak profile (GOEXPERIMENT=goroutineleakprofile)")
+		os.Exit(1)
+	}
+	go leakOne()
+	time.Sleep(50 * time.Millisecond)
+	var watching atomic.Bool
+	var gap time.Duration
+	done := make(chan bool)
+	watching.Store(true)
+	go func() {
+		runtime.LockOSThread()
+		last := time.Now()
+		for watching.Load() {
+			now := time.Now()
+			if now.Sub(last) > gap {
+				gap = now.Sub(last)
+			}
+			last = now
+		}
+		done <- true
+	}()
+	start := time.Now()
+	var text strings.Builder
+	profile.WriteTo(&text, 1)
+	total := time.Since(start)
+	watching.Store(false)
+	<-done
+	if !strings.Contains(text.String(), "total 1\n") {
+		fmt.Fprintln(os.Stderr, text.String())
+		os.Exit(1)
+	}
+	fmt.Printf("%s-pause %.3f ms\n%s-total %.3f ms\n", row, float64(gap)/1e6, row, float64(total)/1e6)
+}
+
+var theParkers *parkers
+
+func proveParked(row string, n int64) {
+	p := &parkers{ch: make(chan int64)}
+	theParkers = p
+	p.ready.Add(int(n))
+	p.done.Add(int(n))
+	for i := int64(0); i < n; i++ {
+		go parker(p)
+	}
+	p.ready.Wait()
+	prove(row)
+	close(p.ch)
+	p.done.Wait()
+}
+
+type block struct {
+	next, before *block
+	filler       [6]int64
+}
+
+var allBlocks *block
+
+func proveHeap(row string, n int64) {
+	for i := int64(0); i < n<<14; i++ {
+		b := &block{next: allBlocks}
+		if allBlocks != nil {
+			b.before = allBlocks.next
+		}
+		allBlocks = b
+	}
+	prove(row)
+	allBlocks = nil
+}
+
 var rows = []struct {
 	name string
 	run  func(row string, n int64)
@@ -321,6 +400,8 @@ var rows = []struct {
 	{"mutex-alone", mutexAlone},
 	{"sleep-50us", sleepLate},
 	{"parked", parked},
+	{"prove-parked", proveParked},
+	{"prove-heap", proveHeap},
 }
 
 func main() {
