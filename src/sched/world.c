@@ -15,6 +15,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,6 @@
 #include <unistd.h>
 
 enum { RUN, STOP, VOID }; /* phase % 4 */
-#define KEYS 1024         /* PTHREAD_KEYS_MAX of all C libraries */
 #define VALUES 120
 
 struct stopped {
@@ -54,7 +54,7 @@ WR_PRIVATE static struct {
 
 static uint32_t copy_values(void **values) {
     uint32_t n = 0;
-    for (unsigned key = 0; key < KEYS; key++) {
+    for (unsigned key = 0; key < PTHREAD_KEYS_MAX; key++) {
         void *value = pthread_getspecific(key);
         if (!value) continue;
         if (n < VALUES) values[n] = value;
