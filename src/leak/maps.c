@@ -143,6 +143,17 @@ static bool readable(uintptr_t page) {
     return works;
 }
 
+/* An emulator may show that of another memory than the one that we see. */
+static void open_pagemap(void) {
+    uint64_t own = 0;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    if (pagemap < 0) wr_child_give_up("/proc/self/pagemap cannot be opened: %s", strerror(errno));
+    if (pread(pagemap, &own, sizeof own, (off_t)((uintptr_t)&own / page * sizeof own)) != sizeof own ||
+        !(own & PRESENT))
+        wr_child_give_up("/proc/self/pagemap does not tell of this memory");
+}
+
 /* What swapped pages there are is looked at one by one: they may be guards. */
 static void visit_run(const struct page_run *r, uintptr_t lo, uintptr_t hi, visitor *visit, void *arg) {
     uintptr_t from = r->lo > lo ? r->lo : lo, to = r->hi < hi ? r->hi : hi;
@@ -174,8 +185,7 @@ static bool visit_runs(uintptr_t lo, uintptr_t hi, visitor *visit, void *arg) {
 void wr_pages_each(uintptr_t lo, uintptr_t hi, visitor *visit, void *arg) {
     static uint64_t entries[4096];
     static bool old_kernel;
-    if (pagemap == -2) pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-    if (pagemap < 0) wr_child_give_up("/proc/self/pagemap cannot be opened");
+    if (pagemap == -2) open_pagemap();
     if (!old_kernel && visit_runs(lo, hi, visit, arg)) return;
     old_kernel = true;
     if (hi - lo > (uintptr_t)8 << 40) wr_child_give_up("a mapping of %zu TiB is too large to go through on this kernel", (size_t)(hi - lo) >> 40);

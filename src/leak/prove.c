@@ -255,7 +255,7 @@ static int prove(void *arg) {
 /* The registers of the caller that survive calls are saved here, at the low end of what counts of its stack. */
 __attribute__((noinline)) void wr_prove(struct wr_proof *proof, weir_duration long_blocked) {
     struct {
-        uintptr_t saved[12];
+        uintptr_t saved[20];
         struct job job;
     } here;
     memset(&here, 0, sizeof here);
@@ -265,7 +265,9 @@ __attribute__((noinline)) void wr_prove(struct wr_proof *proof, weir_duration lo
                      "movq %%r14, 32(%0)\n\tmovq %%r15, 40(%0)" ::"r"(here.saved) : "memory");
 #else
     __asm__ volatile("stp x19, x20, [%0]\n\tstp x21, x22, [%0, 16]\n\tstp x23, x24, [%0, 32]\n\t"
-                     "stp x25, x26, [%0, 48]\n\tstp x27, x28, [%0, 64]\n\tstr x29, [%0, 80]" ::"r"(here.saved) : "memory");
+                     "stp x25, x26, [%0, 48]\n\tstp x27, x28, [%0, 64]\n\tstr x29, [%0, 80]\n\t"
+                     "stp d8, d9, [%0, 88]\n\tstp d10, d11, [%0, 104]\n\tstp d12, d13, [%0, 120]\n\t"
+                     "stp d14, d15, [%0, 136]" ::"r"(here.saved) : "memory");
 #endif
     here.job = (struct job){ proof, long_blocked, &here };
     (void)weir_blocking(prove, &here.job);
