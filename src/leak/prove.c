@@ -26,8 +26,8 @@
 #include <unistd.h>
 
 #define ATTEMPTS 8
-#define PATIENCE (30 * WEIR_MILLISECOND)
-#define PATIENCE_PER_GIB (80 * WEIR_MILLISECOND)
+#define PATIENCE (50 * WEIR_MILLISECOND)
+#define PATIENCE_PER_GIB (160 * WEIR_MILLISECOND)
 #define COPY_MAX ((size_t)64 << 20)
 #define ANSWER_BY (10 * WEIR_MINUTE)
 
