@@ -27,7 +27,7 @@ static inline struct wr_node *node_of(struct wr_list *l) { return wr_container(l
 
 #ifdef WEIR_DEBUG
 /* Freed channels rest here for a while, so that their use is noticed. */
-static weir_chan *_Atomic resting[4096];
+WR_PRIVATE static weir_chan *_Atomic resting[4096];
 static _Atomic uint32_t n_rested;
 
 static void put_to_rest(weir_chan *ch) {

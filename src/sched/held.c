@@ -25,10 +25,18 @@ static int taken(int e, const void *mutex) {
     return e;
 }
 
+/* Linked statically there is no next one to be found, but glibc's has a second name. */
+#define SECOND_NAME(name) extern __typeof__(name) __##name __attribute__((weak))
+SECOND_NAME(pthread_mutex_lock);
+SECOND_NAME(pthread_mutex_trylock);
+SECOND_NAME(pthread_mutex_timedlock);
+SECOND_NAME(pthread_mutex_unlock);
+
 /* The function that would have been called without us. A race finds the same twice. */
 #define REAL(name) \
     static _Atomic(__typeof__(&name)) real; \
-    if (!real) real = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
+    if (!real) real = (__typeof__(&name))dlsym(RTLD_NEXT, #name); \
+    if (!real) real = __##name
 #define WRAPPED __attribute__((visibility("default")))
 
 WRAPPED int pthread_mutex_lock(pthread_mutex_t *m) {
