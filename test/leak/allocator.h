@@ -17,4 +17,10 @@ enum { HEAP_IS_KNOWN = 0 };
 enum { HEAP_IS_KNOWN = 1 };
 #endif
 
+#ifdef TEST_TSAN
+#define PROOF_WANTS_SIGNALS() SKIP("ThreadSanitizer hands signals on too late: every proof is inconclusive")
+#else
+#define PROOF_WANTS_SIGNALS() ((void)0)
+#endif
+
 #endif

@@ -45,6 +45,7 @@ __attribute__((unused)) static void explain(weir_leak_report *r) {
 /* A proof that must find n, tried again while it is inconclusive, as it may be on a busy machine. */
 __attribute__((unused)) static NOT_INLINED weir_leak_report *leaks(int n) {
     weir_leak_report *r = NULL;
+    PROOF_WANTS_SIGNALS();
     if (n) RECALL_WANTS_GLIBC();
     for (int i = 0; i < 20; i++) {
         int found = weir_leaks(&r);

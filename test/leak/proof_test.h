@@ -172,6 +172,7 @@ static NOINLINE void no_proof_(const weir_leak_report *r, int e) {
 }
 /* Prove: exactly those who said that they would be stuck are. */
 static NOINLINE void all_are_found(void) {
+    PROOF_WANTS_SIGNALS();
     weir_leak_report *r = NULL;
     int n = weir_leaks(&r);
     if (n < 0) no_proof_(r, n);
@@ -183,6 +184,7 @@ static NOINLINE void all_are_found(void) {
 
 /* Prove: nobody has leaked. Inconclusive is no news; returns whether it was conclusive. */
 static NOINLINE bool nobody_leaks(const char *when) {
+    PROOF_WANTS_SIGNALS();
     weir_leak_report *r = NULL;
     int n = weir_leaks(&r);
     if (n < 0 && n != -EBUSY) no_proof_(r, n);
@@ -198,6 +200,7 @@ static NOINLINE bool nobody_leaks(const char *when) {
 /* As many have leaked, no matter who. */
 #define CHECK_LEAKED(n) check_leaked_(__FILE__, __LINE__, n)
 static NOINLINE void check_leaked_(const char *file, int line, int wanted) {
+    PROOF_WANTS_SIGNALS();
     weir_leak_report *r = NULL;
     int n = weir_leaks(&r);
     if (n < 0) no_proof_(r, n);

@@ -67,6 +67,7 @@ static void note_and_add(const weir_leak_report *r, void *arg) {
     test_until_n_parked(10 * (size_t)atomic_load(&calls), "chan receive");
 }
 TEST(what_grows_from_time_to_time_is_listed) {
+    PROOF_WANTS_SIGNALS();
     pile = weir_make(int_chan, 0);
     weir_leak_watch(WEIR_MILLISECOND, note_and_add, &calls);
     TEST_UNTIL(atomic_load(&growth));
