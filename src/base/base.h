@@ -95,6 +95,7 @@ static inline void wr_fence(void) { atomic_thread_fence(memory_order_seq_cst); }
  * Cleared before the block is freed.
  */
 enum wr_tag { WR_TAG_CTX = 0x57c7, WR_TAG_SCOPE = 0x5c09, WR_TAG_OPAQUE = 0x09a9 };
+static inline void wr_untag(uintptr_t *tag) { *(volatile uintptr_t *)tag = 0; } /* the compiler would drop a store before a free */
 static inline uintptr_t wr_tag(const void *block, enum wr_tag tag) { return (uintptr_t)block ^ (uintptr_t)tag << 48 ^ 0x7765697277656972; }
 
 /* A stress build dawdles here at random: before a park, a ready, a steal, a lock. */

@@ -31,7 +31,7 @@ WR_PRIVATE static weir_chan *_Atomic resting[4096];
 static _Atomic uint32_t n_rested;
 
 static void put_to_rest(weir_chan *ch) {
-    memset(ch, 0, sizeof *ch);
+    explicit_bzero(ch, sizeof *ch);
     free(atomic_exchange(&resting[atomic_fetch_add(&n_rested, 1) % 4096], ch));
 }
 void wr_chan_check(const weir_chan *ch, const char *call) {
@@ -39,7 +39,7 @@ void wr_chan_check(const weir_chan *ch, const char *call) {
 }
 #else
 static void put_to_rest(weir_chan *ch) {
-    memset(ch, 0, sizeof *ch); /* who gets this memory next may leave some of it as it is, for the leak proof to find */
+    explicit_bzero(ch, sizeof *ch); /* who gets this memory next may leave some of it as it is, for the leak proof to find */
     free(ch);
 }
 #endif
@@ -50,7 +50,7 @@ static weir_chan *make(size_t elem_size, size_t cap, uintptr_t made_at) {
         return NULL;
     weir_chan *ch = malloc(sizeof *ch + bytes);
     if (!ch) return NULL;
-    memset(ch, 0, sizeof *ch);
+    explicit_bzero(ch, sizeof *ch);
     atomic_init(&ch->refs, 1);
     ch->elem_size = (uint32_t)elem_size;
     ch->cap = cap;

@@ -54,7 +54,7 @@ bool wr_ctx_try_retain(weir_ctx *ctx) {
 
 void wr_ending_drop(struct wr_ending *e) {
     if (atomic_fetch_sub_explicit(&e->holds, 1, memory_order_acq_rel) > 1) return;
-    e->ctx.tag = 0;
+    wr_untag(&e->ctx.tag);
     free(e);
 }
 
@@ -77,7 +77,7 @@ void weir_ctx_release(weir_ctx *ctx) {
         if (ctx->kind == WR_CTX_ENDS) {
             dispose(wr_ending_of(ctx));
         } else {
-            ctx->tag = 0;
+            wr_untag(&ctx->tag);
             free(ctx);
         }
         ctx = parent;
@@ -123,7 +123,7 @@ weir_ctx *wr_ctx_make_ending(weir_ctx *parent, weir_time when, bool detached) {
         e->timer.fire = wr_ctx_deadline_fired;
         atomic_store_explicit(&e->holds, 2, memory_order_relaxed);
         if (wr_timer_add(&e->timer, when)) {
-            e->ctx.tag = 0;
+            wr_untag(&e->ctx.tag);
             free(e);
             weir_ctx_release(parent);
             return &wr_ctx_no_memory.ctx;

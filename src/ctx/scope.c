@@ -21,7 +21,7 @@ void wr_scope_release(struct weir_scope_ *in) {
     if (atomic_fetch_sub_explicit(&in->refs, 1, memory_order_acq_rel) > 1) return;
     wr_assert(in->live == 0 && !in->reporting);
     weir_ctx_release(in->ctx);
-    in->tag = 0;
+    wr_untag(&in->tag);
     free(in);
 }
 

@@ -28,6 +28,7 @@ enum wr_kind { WR_DEAD, WR_ALIVE, WR_CANDIDATE };
 struct wr_seen {
     uintptr_t sp;          /* its stack counts from here up; 0: it has none */
     uint8_t kind;          /* enum wr_kind */
+    bool queued;           /* has come alive: once is enough */
     bool reached;          /* its stack has been, or will be, scanned: it is alive, or somebody has a pointer into it */
 };
 

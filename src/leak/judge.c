@@ -147,6 +147,8 @@ static void scan_ending(struct wr_ending *e) {
     for (struct wr_list *l = e->children.next; l && l != &e->children; l = l->next) wr_mark_word((uintptr_t)l);
     for (struct wr_list *l = e->watches.next; l && l != &e->watches; l = l->next) wr_mark_word((uintptr_t)l);
     wr_mark_word((uintptr_t)atomic_load(&e->done));
+    /* Being ended: who ends it has it in a chain that is in no list any more, and only the first and last in hand. */
+    if (atomic_load(&e->settled) != 1) wr_mark_word((uintptr_t)e->next);
 }
 
 bool wr_scan_specially(uintptr_t lo, uintptr_t hi) {
@@ -206,7 +208,12 @@ static void runs(struct g *g, uintptr_t sp) {
 static void on_stack(uintptr_t sp, int tid) {
     struct g *g = wr_g_at(sp);
     if (g) {
-        if (sp >= (uintptr_t)g->stack_lo && sp < (uintptr_t)g->stack_hi) runs(g, sp);
+        if (sp < (uintptr_t)g->stack_lo || sp >= (uintptr_t)g->stack_hi) return;
+        struct wr_seen *s = wr_seen_of(g);
+        /* All of it counts so far if it runs there itself. Another thread may run on a buffer in its frames: then the lower one counts. */
+        bool itself = s->kind == WR_ALIVE && s->sp == (uintptr_t)g->stack_lo;
+        if (itself || sp < s->sp || !s->sp) runs(g, sp);
+        else s->kind = WR_ALIVE;
         return;
     }
     uintptr_t block = wr_thing_at(sp);
@@ -343,7 +350,7 @@ void wr_judge(struct wr_answer *a, struct wr_verdict **verdicts, weir_duration l
     wr_seen_each(classify);
     static const struct wr_world_visitor visitor = { .root = add_live, .value = add_value, .dead = add_dead,
         .stack = on_stack, .runs = runs, .opaque = opaque, .timer = add_timer };
-    if (wr_world_values_lost()) wr_child_give_up("again: too many threads, or thread-specific values");
+    if (wr_world_unclear()) wr_child_give_up("again: a thread was in a handler inside the scheduler, or has too many thread-specific values");
     wr_world_visit(&visitor);
 
     add_dead(lo, hi);

@@ -183,7 +183,7 @@ static bool visit_runs(uintptr_t lo, uintptr_t hi, visitor *visit, void *arg) {
 }
 
 void wr_pages_each(uintptr_t lo, uintptr_t hi, visitor *visit, void *arg) {
-    static uint64_t entries[4096];
+    uint64_t entries[256]; /* not static: what is visited may lead here again */
     static bool old_kernel;
     if (pagemap == -2) open_pagemap();
     if (!old_kernel && visit_runs(lo, hi, visit, arg)) return;

@@ -217,9 +217,17 @@ static void mark(uintptr_t address) {
     wr_reached(r->lo + begin * 16);
 }
 
+/* A loop may keep nothing but the address in front of an array, from which it counts: a block's own header is taken for that. */
+static void mark_behind(uintptr_t word) {
+    const struct wr_region *r = region_at(word);
+    if (r && wr_bit(r->bound, (word - r->lo) / 16)) mark((word & ~(uintptr_t)15) + 16);
+}
+
 /* No object of the program's ends where a stack does, and there lies the control block, which many point to. */
 static void mark_past_end(uintptr_t word) {
-    if (!slab_at(word - 1)) mark(word - 1);
+    if (slab_at(word - 1)) return;
+    mark(word - 1);
+    mark_behind(word);
 }
 
 void wr_mark_word(uintptr_t word) {
@@ -229,7 +237,12 @@ void wr_mark_word(uintptr_t word) {
     }
 }
 
-void wr_mark_alive(struct g *g) { todo[n_todo++] = (uintptr_t)g | ALIVE; }
+void wr_mark_alive(struct g *g) {
+    struct wr_seen *s = wr_seen_of(g);
+    if (s->queued) return;
+    s->queued = true;
+    todo[n_todo++] = (uintptr_t)g | ALIVE;
+}
 
 /* Words are read as they lie there, by whatever type. */
 typedef uintptr_t __attribute__((may_alias)) any_word;

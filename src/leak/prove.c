@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -62,10 +63,18 @@ static void bad_memory(int signo, siginfo_t *info, void *context) {
     wr_child_give_up("memory at %p could not be read", info->si_addr);
 }
 
+/* The program's files: a connection that it closes meanwhile is to be closed. */
+static void close_all_but(int a, int b) {
+    unsigned low = (unsigned)(a < b ? a : b), high = (unsigned)(a < b ? b : a);
+    if (low > 0) (void)syscall(SYS_close_range, 0u, low - 1, 0u);
+    if (high > low + 1) (void)syscall(SYS_close_range, low + 1, high - 1, 0u);
+    (void)syscall(SYS_close_range, high + 1, ~0u, 0u); /* Linux 5.9; before that they stay open until the answer is there */
+}
+
 static void in_child(void) {
     char go = 0;
     if (!forking) return;
-    close(answer_pipe[0]), close(go_pipe[1]);
+    close_all_but(answer_pipe[1], go_pipe[0]);
     prctl(PR_SET_NAME, "weir leak proof", 0, 0, 0);
     sigset_t all;
     sigfillset(&all);
@@ -102,7 +111,9 @@ static void find_uncopied(void) {
             lo = a, hi = b, private = mode[3] == 'p', there = false;
         } else if (sscanf(line, "Rss: %llu", &kib) == 1) {
             resident += kib << 10;
-            there = kib > 0;
+            there |= kib > 0;
+        } else if (sscanf(line, "Swap: %llu", &kib) == 1 || sscanf(line, "Private_Hugetlb: %llu", &kib) == 1) {
+            there |= kib > 0;
         } else if (!strncmp(line, "VmFlags:", 8) && private && there && (strstr(line, " dc") || strstr(line, " wf"))) {
             if (n_uncopied < sizeof uncopied / sizeof uncopied[0]) uncopied[n_uncopied] = (struct wr_leak_range){ lo, hi };
             n_uncopied++, uncopied_bytes += hi - lo;
@@ -110,24 +121,34 @@ static void find_uncopied(void) {
     }
     if (f) fclose(f);
 }
-static void copy_uncopied(void) {
+static bool copy_uncopied(void) {
     char *to = copies;
     for (size_t i = 0; i < n_uncopied; i++) {
         size_t size = uncopied[i].hi - uncopied[i].lo;
         struct iovec into = { to, size }, from = { (void *)uncopied[i].lo, size };
-        (void)!process_vm_readv(getpid(), &into, 1, &from, 1, 0); /* what cannot be read is no memory any more */
+        if (process_vm_readv(getpid(), &into, 1, &from, 1, 0) != (ssize_t)size) return false;
         to += size;
     }
+    return true;
 }
 
 /* ---- The parent ------------------------------------------------------------------------------------------------ */
 
+static pid_t asked; /* the child */
+
+/* The pipe may be open elsewhere too, in a child that the program has made meanwhile: so its end is not waited for. */
+static bool child_has_ended(void) {
+    siginfo_t info = { .si_pid = 0 };
+    return waitid(P_PID, (id_t)asked, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid != 0;
+}
+
 static bool receive(void *data, size_t n, weir_time until) {
     for (char *at = data; n > 0;) {
-        weir_duration left = until - wr_now();
+        bool ended = child_has_ended(); /* asked before the poll: then all that it wrote is there */
         struct pollfd p = { .fd = answer_pipe[0], .events = POLLIN };
-        int ready = left > 0 ? poll(&p, 1, (int)(left / WEIR_MILLISECOND) + 1) : 0;
-        if (ready < 0 && errno == EINTR) continue;
+        int ready = wr_now() < until ? poll(&p, 1, ended ? 0 : 1000) : -1;
+        if (ready < 0 && wr_now() < until && errno == EINTR) continue;
+        if (ready == 0 && !ended) continue;
         ssize_t got = ready > 0 ? read(answer_pipe[0], at, n) : 0;
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) return false;
@@ -178,11 +199,11 @@ static bool attempt(struct wr_proof *p, weir_duration patience, const void *fram
         wr_unlock(&wr_leak_registry.lock, WR_RANK_LEAF);
         wr_world_unprepare();
         p->error = e;
-        return !strstr(p->why, "all at once");
+        return p->attempts >= 3; /* a thread that was just being made waits, deaf, for its maker, whom we had stopped */
     }
-    copy_uncopied();
-    forking = true;
-    pid_t child = fork();
+    bool copied = copy_uncopied();
+    forking = copied;
+    pid_t child = copied ? fork() : -1;
     int fork_errno = errno;
     forking = false;
     bool held = wr_world_resume();
@@ -190,10 +211,12 @@ static bool attempt(struct wr_proof *p, weir_duration patience, const void *fram
     wr_unlock(&wr_leak_registry.lock, WR_RANK_LEAF);
     wr_world_unprepare();
     if (child < 0) {
-        inconclusive(p, -EBUSY, "fork: %s", strerror(fork_errno));
-        return true;
+        if (copied) inconclusive(p, -EBUSY, "fork: %s", strerror(fork_errno));
+        else inconclusive(p, -EBUSY, "memory with MADV_DONTFORK or MADV_WIPEONFORK could not be copied: %s", strerror(fork_errno));
+        return copied || p->attempts >= 3;
     }
     if (held) {
+        asked = child;
         (void)!write(go_pipe[1], "g", 1);
         close(answer_pipe[1]);
         answer_pipe[1] = -1;
@@ -219,33 +242,35 @@ static int prove(void *arg) {
     struct wr_proof *p = job->proof;
     weir_time start = wr_now();
     pthread_mutex_lock(&one_at_a_time);
-    find_uncopied();
-    copies = NULL;
-    if (uncopied_bytes > COPY_MAX || n_uncopied > sizeof uncopied / sizeof uncopied[0]) {
-        inconclusive(p, -EBUSY, "%zu MiB of memory are not to be copied at a fork (MADV_DONTFORK, MADV_WIPEONFORK)", uncopied_bytes >> 20);
-    } else {
-        if (uncopied_bytes) copies = mmap(NULL, uncopied_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        weir_duration patience = PATIENCE + (weir_duration)(resident >> 20) * PATIENCE_PER_GIB / 1024;
-        bool settled = false;
-        for (; !settled && p->attempts < ATTEMPTS; patience += patience / 2) {
-            memset(p->why, 0, sizeof p->why);
-            p->attempts++;
-            p->error = 0;
-            if (copies == MAP_FAILED || pipe2(answer_pipe, O_CLOEXEC)) {
-                inconclusive(p, -ENOMEM, "%s", strerror(errno));
-                break;
-            }
-            if (pipe2(go_pipe, O_CLOEXEC)) {
-                inconclusive(p, -ENOMEM, "%s", strerror(errno));
-                close(answer_pipe[0]), close(answer_pipe[1]);
-                break;
-            }
-            long_enough = job->long_blocked;
-            settled = attempt(p, patience, job->frame);
-            close(answer_pipe[0]), close(go_pipe[0]), close(go_pipe[1]);
-            if (answer_pipe[1] >= 0) close(answer_pipe[1]);
+    weir_duration patience = 0;
+    for (bool settled = false; !settled && p->attempts < ATTEMPTS;) {
+        memset(p->why, 0, sizeof p->why);
+        p->attempts++;
+        p->error = 0;
+        find_uncopied(); /* anew, for it may have changed */
+        weir_duration least = PATIENCE + (weir_duration)(resident >> 20) * PATIENCE_PER_GIB / 1024;
+        patience = patience ? patience + patience / 2 : least;
+        if (uncopied_bytes > COPY_MAX || n_uncopied > sizeof uncopied / sizeof uncopied[0]) {
+            inconclusive(p, -EBUSY, "%zu MiB of memory are not to be copied at a fork (MADV_DONTFORK, MADV_WIPEONFORK)",
+                         uncopied_bytes >> 20);
+            break;
         }
-        if (copies && copies != MAP_FAILED) munmap(copies, uncopied_bytes);
+        copies = NULL;
+        if (uncopied_bytes) copies = mmap(NULL, uncopied_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (copies == MAP_FAILED || pipe2(answer_pipe, O_CLOEXEC)) {
+            inconclusive(p, -ENOMEM, "%s", strerror(errno));
+            break;
+        }
+        if (pipe2(go_pipe, O_CLOEXEC)) {
+            inconclusive(p, -ENOMEM, "%s", strerror(errno));
+            close(answer_pipe[0]), close(answer_pipe[1]);
+            break;
+        }
+        long_enough = job->long_blocked;
+        settled = attempt(p, patience, job->frame);
+        close(answer_pipe[0]), close(go_pipe[0]), close(go_pipe[1]);
+        if (answer_pipe[1] >= 0) close(answer_pipe[1]);
+        if (copies) munmap(copies, uncopied_bytes);
     }
     pthread_mutex_unlock(&one_at_a_time);
     p->total = wr_now() - start;
@@ -269,7 +294,13 @@ __attribute__((noinline)) void wr_prove(struct wr_proof *proof, weir_duration lo
                      "stp d8, d9, [%0, 88]\n\tstp d10, d11, [%0, 104]\n\tstp d12, d13, [%0, 120]\n\t"
                      "stp d14, d15, [%0, 136]" ::"r"(here.saved) : "memory");
 #endif
-    here.job = (struct job){ proof, long_blocked, &here };
+    const void *frame;
+#if defined(__x86_64__)
+    __asm__ volatile("movq %%rsp, %0" : "=r"(frame));
+#else
+    __asm__ volatile("mov %0, sp" : "=r"(frame));
+#endif
+    here.job = (struct job){ proof, long_blocked, frame };
     (void)weir_blocking(prove, &here.job);
 }
 

@@ -201,9 +201,11 @@ int wr_spawn(const struct wr_spawn *s) {
     g->tsan = __tsan_create_fiber(0);
 #endif
     g->sp = wr_prepare(g->stack_hi, s->fn, s->args);
-    memset(&wr_captured_args, 0, sizeof wr_captured_args); /* they are the goroutine's from here on, and the leak proof reads this */
     atomic_fetch_add_explicit(&wr_sched.live, 1, memory_order_relaxed);
     atomic_store_explicit(&g->state, WR_G_RUNNABLE, memory_order_release);
+    /* From here on the leak proof finds the arguments on the new stack, and needs not find them here. */
+    atomic_signal_fence(memory_order_seq_cst);
+    memset(&wr_captured_args, 0, sizeof wr_captured_args);
     wr_push_ready(p, g);
     if (m) wr_leave(m);
     wr_wake_worker();

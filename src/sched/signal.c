@@ -188,6 +188,10 @@ bool wr_signal_freeze(struct m *m) {
 
 void wr_signal_setup(void) {
     struct sigaction now = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK };
+    /* The program's handlers wait meanwhile: who is stopped is to do nothing. */
+    static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP };
+    sigfillset(&now.sa_mask);
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) sigdelset(&now.sa_mask, faults[i]);
     n_libc_code = n_waiting_code = 0;
     dl_iterate_phdr(note_libc, NULL);
     void *const waiting[] = { (void *)clock_nanosleep, (void *)poll, (void *)ppoll, (void *)select, (void *)pselect,

@@ -26,15 +26,17 @@
 
 enum { RUN, STOP, VOID }; /* phase % 4 */
 #define VALUES 120
+#define MOST_THREADS 32768
 
 struct stopped {
-    _Atomic uint32_t there; /* filled in */
+    _Atomic uint32_t there; /* filled in: the phase of that stop; another one's is of somebody who was late */
     int tid;
     struct m *m;            /* NULL: no worker */
     struct g *g;            /* the goroutine it ran, or a foreign thread's control block */
     uintptr_t sp;           /* of what was interrupted */
     uintptr_t frame;        /* of the handler: the saved registers are above */
     uintptr_t alt_hi;       /* end of the signal stack that frame is on; 0: it is on the interrupted stack */
+    bool nested;            /* and what was interrupted is on that one too: a handler of the program's */
     uint32_t n_values;
     void *values[VALUES];   /* pthread_setspecific: fork() clears them in the child */
 };
@@ -73,6 +75,7 @@ static void fill(struct stopped *s, const void *context) {
     uintptr_t alt_lo = (uintptr_t)uc->uc_stack.ss_sp;
     s->frame = (uintptr_t)__builtin_frame_address(0);
     s->alt_hi = s->frame >= alt_lo && s->frame < alt_lo + uc->uc_stack.ss_size ? alt_lo + uc->uc_stack.ss_size : 0;
+    s->nested = s->alt_hi && s->sp >= alt_lo && s->sp < s->alt_hi;
     s->tid = (int)syscall(SYS_gettid);
     s->m = wr_m();
     s->g = wr_self_or_null();
@@ -85,7 +88,7 @@ bool wr_world_signalled(const void *context) {
     uint32_t i = atomic_fetch_add(&world.n, 1);
     if (i < world.cap) {
         fill(&world.slots[i], context);
-        atomic_store(&world.slots[i].there, 1);
+        atomic_store(&world.slots[i].there, mine);
     }
     wr_futex_wake(&world.n, 1);
     while (atomic_load(&world.phase) == mine) {
@@ -124,18 +127,34 @@ static bool each_task(bool (*visit)(int tid)) {
 static int self_tid;
 static bool missing;
 static int missing_tid;
+static weir_time missing_since; /* from then on it is asked whether they are dead */
 
 static bool is_there(int tid) {
     uint32_t n = atomic_load(&world.n);
     for (uint32_t i = 0; i < n && i < world.cap; i++)
-        if (atomic_load(&world.slots[i].there) && world.slots[i].tid == tid) return true;
+        if (atomic_load(&world.slots[i].there) == atomic_load(&world.phase) && world.slots[i].tid == tid) return true;
     return false;
+}
+/* A main thread that has called pthread_exit stays in the list, dead. */
+static bool is_dead(int tid) {
+    char path[64], text[256] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return true;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    const char *state = n > 0 ? strrchr(text, ')') : NULL;
+    return state && (state[2] == 'Z' || state[2] == 'X');
 }
 static bool signal_new(int tid) {
     if (tid == self_tid || is_there(tid)) return true;
-    missing = true, missing_tid = tid;
     for (uint32_t i = 0; i < world.n_known; i++)
-        if (world.known[i] == tid) return true;
+        if (world.known[i] == tid) {
+            if (wr_now() > missing_since && is_dead(tid)) return true;
+            missing = true, missing_tid = tid;
+            return true;
+        }
+    missing = true, missing_tid = tid;
     if (world.n_known == world.cap) return false;
     world.known[world.n_known++] = tid;
     syscall(SYS_tgkill, getpid(), tid, SIGURG); /* fails only if it has ended */
@@ -176,49 +195,54 @@ int wr_world_prepare(char *why, size_t size) {
                                                      : "the runtime is not running");
         return -EPERM;
     }
-    uint32_t cap = (uint32_t)wr_threads_now() * 2 + 64;
-    size_t bytes = cap * (sizeof *world.slots + sizeof *world.known);
-    void *slots = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    /* For all threads that there can be; what is not used is not real. Never given back: a thread may be late in its handler. */
+    size_t bytes = MOST_THREADS * (sizeof *world.slots + sizeof *world.known);
+    if (!world.slots) {
+        void *slots = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (slots == MAP_FAILED) {
+            snprintf(why, size, "mmap: %s", strerror(errno));
+            return -ENOMEM;
+        }
+        world.slots = slots, world.cap = MOST_THREADS;
+        world.known = (int *)(void *)(world.slots + MOST_THREADS);
+    }
     world.tasks = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (slots == MAP_FAILED || world.tasks < 0) {
-        snprintf(why, size, "%s: %s", slots == MAP_FAILED ? "mmap" : "/proc/self/task", strerror(errno));
-        if (slots != MAP_FAILED) munmap(slots, bytes);
-        if (world.tasks >= 0) close(world.tasks);
+    if (world.tasks < 0) {
+        snprintf(why, size, "/proc/self/task: %s", strerror(errno));
         return -ENOMEM;
     }
-    world.slots = slots, world.cap = cap;
-    world.known = (int *)(void *)(world.slots + cap);
     return 0;
 }
 void wr_world_unprepare(void) {
-    munmap(world.slots, world.cap * (sizeof *world.slots + sizeof *world.known));
     close(world.tasks);
-    world.slots = NULL, world.cap = 0;
 }
 
 int wr_world_stop(weir_duration patience, const void *frame, char *why, size_t size) {
     self_tid = (int)syscall(SYS_gettid);
-    memset(world.slots, 0, world.cap * sizeof *world.slots);
     world.n_known = 0;
     struct stopped *self = &world.slots[0];
     self->tid = self_tid, self->m = wr_m(), self->g = wr_self_or_null();
     self->frame = (uintptr_t)frame;
     self->sp = self->frame + 128; /* nothing below it counts */
     self->n_values = copy_values(self->values);
-    atomic_store(&self->there, 1);
 
     each_heap(lock_heap);
     wr_lock_unranked(&wr_sched.lock);
     world.until = wr_now() + patience;
     atomic_store(&world.n, 1);
     uint32_t phase = (atomic_load(&world.phase) / 4 + 1) * 4 + STOP;
+    atomic_store(&self->there, phase);
     atomic_store(&world.phase, phase);
     weir_time start = wr_now(), answer_by = start + 200 * WEIR_MILLISECOND;
-    for (;;) {
+    missing_since = start + 2 * WEIR_MILLISECOND;
+    /* Twice: the first time a thread may have been listed as stopped that had just made one, which was not listed. */
+    for (int complete = 0;;) {
         uint32_t n = atomic_load(&world.n);
         missing = false;
         bool listed = each_task(signal_new);
-        if (listed && !missing) return 0;
+        complete = listed && !missing ? complete + 1 : 0;
+        if (complete == 2) return 0;
+        if (complete) continue;
         if (!listed || wr_now() >= answer_by || atomic_load(&world.phase) != phase) break;
         wr_futex_wait(&world.n, n, wr_now() + 200 * WEIR_MICROSECOND);
     }
@@ -280,12 +304,16 @@ void wr_world_visit(const struct wr_world_visitor *v) {
     for (int i = 0, n = atomic_load(&wr_sched.made_ps); i < n; i++) v->opaque(wr_sched.ps[i]);
     for (const struct m *m = wr_sched.all_ms; m; m = m->next_m) v->opaque(m);
     uint32_t n = atomic_load(&world.n);
-    for (uint32_t i = 0; i < n && i < world.cap; i++) visit_thread(&world.slots[i]);
+    for (uint32_t i = 0; i < n && i < world.cap; i++)
+        if (atomic_load(&world.slots[i].there) == atomic_load(&world.phase)) visit_thread(&world.slots[i]);
     each_heap(visit_heap);
 }
 
-bool wr_world_values_lost(void) {
-    for (uint32_t i = 0, n = atomic_load(&world.n); i < n && i < world.cap; i++)
-        if (world.slots[i].n_values > VALUES) return true;
+bool wr_world_unclear(void) {
+    for (uint32_t i = 0, n = atomic_load(&world.n); i < n && i < world.cap; i++) {
+        const struct stopped *s = &world.slots[i];
+        if (s->n_values > VALUES) return true;
+        if (s->nested && s->m && atomic_load(&s->m->busy)) return true; /* and where it left its stack is not known */
+    }
     return atomic_load(&world.n) > world.cap;
 }

@@ -39,7 +39,7 @@ struct wr_world_visitor {
     void (*timer)(struct wr_timer *t);                      /* armed */
 };
 void wr_world_visit(const struct wr_world_visitor *v);
-bool wr_world_values_lost(void); /* a thread had more than there was room for */
+bool wr_world_unclear(void); /* a thread had more values than there was room for, or was where its stack cannot be told */
 /* Each slab of stacks: n slots of `slot` bytes, a power of two, of which the first `used` have a control block. */
 void wr_slabs_each(void (*visit)(uintptr_t base, size_t slot, uint32_t used, uint32_t n));
 struct g *wr_slot_g(uintptr_t slot, size_t size);
