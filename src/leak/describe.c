@@ -73,7 +73,7 @@ static const char *objects_text(weir_leak_report *r, const struct wr_leak_item *
 
 static void say_root(struct line *l, uintptr_t root) {
     struct wr_frame frame;
-    wr_symbol(root + 1, &frame, 1);
+    if (!wr_symbol(root + 1, &frame, 1)) return;
     if (frame.named) {
         say(l, "the variable %s", frame.function);
         if (frame.offset) say(l, ", %" PRIuPTR " bytes in", frame.offset);

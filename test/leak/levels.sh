@@ -35,7 +35,9 @@ levels() {
     done
 }
 for compiler in gcc clang; do
-    if command -v $compiler >/dev/null; then
+    if [ $compiler = clang ] && grep -q -e '-flto' "$WEIR_BUILD/build.ninja"; then
+        skip clang 'the archive is for the link-time optimisation of another compiler'
+    elif command -v $compiler >/dev/null; then
         levels $compiler
     else
         skip "$compiler" "no $compiler here"
