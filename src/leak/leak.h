@@ -55,6 +55,7 @@ struct wr_proof {
     size_t shared_bytes;    /* not looked at */
     char bounds[64];        /* who told the bounds: "glibc malloc", "libweir-heapmap", "glibc malloc, libweir-heapmap", "" */
     unsigned attempts;
+    uint32_t registered;    /* wr_leak_registry.changes of its moment */
 };
 
 /* Prove, now. Blocks the calling goroutine or thread, not its processor; is not cancelled. Verdicts on goroutines blocked
@@ -73,8 +74,10 @@ struct wr_leak_registry {
     size_t n_roots;
     const void **ignored;           /* weir_leak_ignore */
     size_t n_ignored;
+    _Atomic uint32_t changes;       /* more was registered: proofs from before that mark nobody for good */
 };
 extern struct wr_leak_registry wr_leak_registry;
+void wr_leak_judge_anew(void);      /* who was found to have leaked is to be found anew */
 
 /* ---- In the child: memory of its own, and mappings (maps.c) ------------------------------------------- */
 

@@ -193,6 +193,7 @@ static bool attempt(struct wr_proof *p, weir_duration patience, const void *fram
         return true;
     }
     wr_lock(&wr_leak_registry.lock, WR_RANK_LEAF);
+    p->registered = atomic_load(&wr_leak_registry.changes);
     weir_time start = wr_now();
     e = wr_world_stop(patience, frame, p->why, sizeof p->why);
     if (e) {

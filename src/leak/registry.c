@@ -44,8 +44,8 @@ static void forget(struct g *g, bool held, void *arg) {
 
 _Atomic bool wr_leaks_marked;
 
-/* Earlier verdicts were made without knowing this. */
-static void judge_anew(void) {
+/* Earlier verdicts were made without knowing this. One that comes later and was made earlier sees `changes`. */
+void wr_leak_judge_anew(void) {
     if (!atomic_load_explicit(&wr_leaks_marked, memory_order_acquire) || !wr_dump_enter()) return;
     wr_each_goroutine(forget, NULL);
     wr_dump_leave();
@@ -56,8 +56,9 @@ void weir_leak_ignore(const void *obj) {
     lock();
     make_room(&wr_leak_registry.ignored, &wr_leak_registry.n_ignored, &room_for_ignored, sizeof obj);
     wr_leak_registry.ignored[wr_leak_registry.n_ignored++] = obj;
+    atomic_fetch_add(&wr_leak_registry.changes, 1);
     unlock();
-    judge_anew();
+    wr_leak_judge_anew();
 }
 
 void weir_leak_unignore(const void *obj) {
@@ -77,8 +78,9 @@ void weir_leak_root(const void *p, size_t n) {
     lock();
     make_room(&wr_leak_registry.roots, &wr_leak_registry.n_roots, &room_for_roots, sizeof(struct wr_leak_range));
     wr_leak_registry.roots[wr_leak_registry.n_roots++] = (struct wr_leak_range){ (uintptr_t)p, (uintptr_t)p + n };
+    atomic_fetch_add(&wr_leak_registry.changes, 1);
     unlock();
-    judge_anew();
+    wr_leak_judge_anew();
 }
 
 void weir_leak_unroot(const void *p, size_t n) {

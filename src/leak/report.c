@@ -32,6 +32,12 @@ int wr_leaks(weir_leak_report **out) {
     if (wr_dump_enter()) { /* else no runtime, no goroutines */
         prove(r, &proof);
         wr_dump_leave();
+        if (!r->error && r->proof.registered != atomic_load(&wr_leak_registry.changes)) {
+            wr_leak_judge_anew();
+            r->n = 0;
+            r->error = r->proof.error = -EBUSY;
+            snprintf(r->proof.why, sizeof r->proof.why, "weir_leak_ignore or weir_leak_root was called meanwhile");
+        }
     }
     if (r->error == -ENOMEM) {
         weir_leak_report_free(r);
