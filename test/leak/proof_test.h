@@ -10,6 +10,7 @@
 #define PROOF_TEST_H
 
 #include "test.h"
+#include "threads.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -210,15 +211,5 @@ static NOINLINE void check_leaked_(const char *file, int line, int wanted) {
     }
     weir_leak_report_free(r);
 }
-
-/* ---- Threads that weir did not start --------------------------------------------------------------------- */
-
-static inline pthread_t thread_start(void *(*fn)(void *), void *arg) {
-    pthread_t thread;
-    CHECK_EQ(pthread_create(&thread, NULL, fn, arg), 0);
-    return thread;
-}
-static inline int thread_join_(void *thread) { return pthread_join(*(pthread_t *)thread, NULL); }
-static inline void thread_end(pthread_t thread) { CHECK_EQ(weir_blocking(thread_join_, &thread), 0); }
 
 #endif

@@ -4,18 +4,9 @@
  * processor or several. WEIR_LONG_SECONDS: how long in all; from 600 on it does not end before the ten thousand are full.
  */
 #include "../leak/under_proof.h"
+#include "soak.h"
 
-static long long_seconds(void) {
-    const char *text = getenv("WEIR_LONG_SECONDS");
-    long seconds = text ? strtol(text, NULL, 10) : 0;
-    return seconds > 0 ? seconds : 600;
-}
-/* The harness gives a test a minute. */
-__attribute__((constructor)) static void take_longer(void) {
-    char text[32];
-    snprintf(text, sizeof text, "%ld", long_seconds() / 60 + 30);
-    setenv("WEIR_TEST_TIMEOUT_SCALE", text, 1);
-}
+__attribute__((constructor)) static void before_all(void) { take_longer(30); }
 
 TEST(ten_thousand_proofs_accuse_nobody) {
     enum { PROOFS = 10000, EACH = 10 };

@@ -7,7 +7,7 @@
  * WEIR_LONG_SECONDS: how long in all. WEIR_STRESS_SEED: for the games, and for the delays of a build with -Dstress=true, in
  * which stress_delayed.sh runs this. The seed is printed when something fails.
  */
-#include "test.h"
+#include "soak.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -18,17 +18,7 @@
 typedef WEIR_CHAN(int) int_chan;
 enum { HANGS_AFTER = 60 }; /* seconds without a finished round, which takes a fraction of one */
 
-static long long_seconds(void) {
-    const char *text = getenv("WEIR_LONG_SECONDS");
-    long seconds = text ? strtol(text, NULL, 10) : 0;
-    return seconds > 0 ? seconds : 600;
-}
-/* The harness gives a test a minute. */
-__attribute__((constructor)) static void take_longer(void) {
-    char text[32];
-    snprintf(text, sizeof text, "%ld", long_seconds() / 60 + 3);
-    setenv("WEIR_TEST_TIMEOUT_SCALE", text, 1);
-}
+__attribute__((constructor)) static void before_all(void) { take_longer(3); }
 
 static _Atomic bool over;
 

@@ -4,6 +4,7 @@
 #define SCHED_TEST_H
 
 #include "test.h"
+#include "threads.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -20,15 +21,6 @@ typedef WEIR_CHAN(int) int_chan;
 /* ---- Threads ---------------------------------------------------------------------------------------- */
 
 static inline long thread_id(void) { return syscall(SYS_gettid); }
-
-static inline pthread_t thread_start(void *(*fn)(void *), void *arg) {
-    pthread_t thread;
-    CHECK_EQ(pthread_create(&thread, NULL, fn, arg), 0);
-    return thread;
-}
-static inline int thread_join_(void *thread) { return pthread_join(*(pthread_t *)thread, NULL); }
-/* From a goroutine, whose processor others have meanwhile. */
-static inline void thread_end(pthread_t thread) { CHECK_EQ(weir_blocking(thread_join_, &thread), 0); }
 
 static inline int threads_there_are(void) {
     int n = 0;

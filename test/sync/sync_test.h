@@ -3,6 +3,7 @@
 #define SYNC_TEST_H
 
 #include "test.h"
+#include "threads.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -45,14 +46,5 @@ static inline bool all_bytes_are(const void *memory, size_t n, unsigned char byt
         if (bytes[i] != byte) return false;
     return true;
 }
-
-/* Threads that weir did not start. */
-static inline pthread_t thread_start(void *(*fn)(void *), void *arg) {
-    pthread_t thread;
-    CHECK_EQ(pthread_create(&thread, NULL, fn, arg), 0);
-    return thread;
-}
-static inline int thread_join_(void *thread) { return pthread_join(*(pthread_t *)thread, NULL); }
-static inline void thread_end(pthread_t thread) { CHECK_EQ(weir_blocking(thread_join_, &thread), 0); }
 
 #endif
