@@ -135,15 +135,19 @@ static bool is_there(int tid) {
         if (atomic_load(&world.slots[i].there) == atomic_load(&world.phase) && world.slots[i].tid == tid) return true;
     return false;
 }
-/* A main thread that has called pthread_exit stays in the list, dead. */
-static bool is_dead(int tid) {
-    char path[64], text[256] = "";
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+static size_t read_task(int tid, const char *file, char *text, size_t size) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d/%s", tid, file);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return true;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    const char *state = n > 0 ? strrchr(text, ')') : NULL;
+    ssize_t n = fd < 0 ? 0 : read(fd, text, size - 1);
+    if (fd >= 0) close(fd);
+    text[n > 0 ? n : 0] = 0;
+    return n > 0 ? (size_t)n : 0;
+}
+/* A main thread that has called pthread_exit stays in the list, dead. Whose state cannot be read is not known to be. */
+static bool is_dead(int tid) {
+    char text[256];
+    const char *state = read_task(tid, "stat", text, sizeof text) ? strrchr(text, ')') : NULL;
     return state && (state[2] == 'Z' || state[2] == 'X');
 }
 static bool signal_new(int tid) {
@@ -161,15 +165,6 @@ static bool signal_new(int tid) {
     return true;
 }
 
-static size_t read_task(int tid, const char *file, char *text, size_t size) {
-    char path[64];
-    snprintf(path, sizeof path, "/proc/self/task/%d/%s", tid, file);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? 0 : read(fd, text, size - 1);
-    if (fd >= 0) close(fd);
-    text[n > 0 ? n : 0] = 0;
-    return n > 0 ? (size_t)n : 0;
-}
 static void describe_missing(int tid, char *why, size_t size) {
     char name[32], status[4096];
     if (read_task(tid, "comm", name, sizeof name)) name[strcspn(name, "\n")] = 0;
@@ -213,9 +208,7 @@ int wr_world_prepare(char *why, size_t size) {
     }
     return 0;
 }
-void wr_world_unprepare(void) {
-    close(world.tasks);
-}
+void wr_world_unprepare(void) { close(world.tasks); }
 
 int wr_world_stop(weir_duration patience, const void *frame, char *why, size_t size) {
     self_tid = (int)syscall(SYS_gettid);
