@@ -32,6 +32,17 @@ struct wr_seen {
     bool reached;          /* its stack has been, or will be, scanned: it is alive, or somebody has a pointer into it */
 };
 
+/* The slabs of stacks, by address. */
+struct wr_slab {
+    uintptr_t lo, hi;
+    size_t slot;
+    uint32_t used;
+    struct wr_seen *seen;  /* of each slot in use; by wr_mark_init */
+};
+extern struct wr_slab *wr_slabs;
+extern size_t wr_n_slabs;
+void wr_slabs_find(void);                                 /* the first call does it */
+
 /* After wr_heap_find. */
 void wr_mark_init(void);
 struct wr_seen *wr_seen_of(struct g *g);

@@ -97,8 +97,7 @@ static void copy_objects(struct wr_leak_item *item, const struct wr_wait *w) {
     case WR_WAIT_SELECT: {
         const weir_arm *arms = w->object;
         for (uint32_t i = 0; i < w->n_objects; i++)
-            if (arms[i].chan_ && (arms[i].kind_ == WEIR_ARM_RECV_ || arms[i].kind_ == WEIR_ARM_SEND_ ||
-                                  arms[i].kind_ == WEIR_ARM_SEND_PTR_))
+            if (wr_arm_on_channel(&arms[i]))
                 add_channel(item, arms[i].chan_,
                             arms[i].kind_ == WEIR_ARM_RECV_ ? WR_WAIT_CHAN_RECV : WR_WAIT_CHAN_SEND);
         return;

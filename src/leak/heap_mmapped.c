@@ -8,7 +8,6 @@
  * been resized in place, which leaves a wrong header behind.
  */
 #include "leak/heap.h"
-#include "sched/world.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -26,8 +25,6 @@ static struct {
     uintptr_t page, ours_lo, ours_hi; /* the child's memory, which may have merged with a neighbour */
     uintptr_t fresh;                  /* a piece that begins here is sure */
     uintptr_t done;                   /* looked at so far */
-    struct wr_leak_range *stacks;     /* slabs of them */
-    size_t n_stacks;
 } search;
 
 static void look(uintptr_t lo, uintptr_t hi, void *arg) {
@@ -46,16 +43,10 @@ static void look(uintptr_t lo, uintptr_t hi, void *arg) {
     }
 }
 
-/* Goroutines' stacks are no place to look, and there may be a million pages of them. Sorted; mostly each lies below the last. */
-static void count_stacks(uintptr_t base, size_t slot, uint32_t used, uint32_t n) { search.n_stacks++; }
-static void add_stacks(uintptr_t base, size_t slot, uint32_t used, uint32_t n) {
-    size_t i = search.n_stacks++;
-    for (; i > 0 && search.stacks[i - 1].lo > base; i--) search.stacks[i] = search.stacks[i - 1];
-    search.stacks[i] = (struct wr_leak_range){ base, base + slot * n };
-}
+/* Goroutines' stacks are no place to look, and there may be a million pages of them. */
 static void look_beside_stacks(uintptr_t lo, uintptr_t hi) {
-    for (size_t i = 0; i < search.n_stacks && lo < hi; i++) {
-        const struct wr_leak_range *s = &search.stacks[i];
+    for (size_t i = 0; i < wr_n_slabs && lo < hi; i++) {
+        const struct wr_slab *s = &wr_slabs[i];
         if (s->hi <= lo) continue;
         if (s->lo >= hi) break;
         if (lo < s->lo) wr_pages_each(lo, s->lo, look, NULL);
@@ -118,10 +109,7 @@ void wr_heap_mmapped(size_t n, size_t bytes) {
     if (!n) return;
     search.page = (uintptr_t)sysconf(_SC_PAGESIZE);
     wr_child_memory(&search.ours_lo, &search.ours_hi);
-    wr_slabs_each(count_stacks);
-    search.stacks = wr_child_alloc((search.n_stacks + 1) * sizeof *search.stacks);
-    search.n_stacks = 0;
-    wr_slabs_each(add_stacks);
+    wr_slabs_find();
     look_everywhere();
     bool all = adds_up(false, n, bytes);
     if (all || adds_up(true, n, bytes)) add_regions(!all);

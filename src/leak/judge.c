@@ -4,7 +4,7 @@
  * things that can wake it are its edges; a table leads from a thing to the candidates that it wakes, so that each is touched once,
  * however long the chains are. Those who are candidates at the end have leaked.
  */
-#include "leak/child.h"
+#include "leak/heap.h"
 
 #include "ctx/ctx.h"
 #include "sched/world.h"
@@ -179,21 +179,14 @@ static struct live {
 } *live;
 static size_t n_live, cap_live;
 
-static void *grown(void *old, size_t n, size_t *cap, size_t each) {
-    if (n < *cap) return old;
-    *cap = *cap ? 2 * *cap : 256;
-    void *new = wr_child_alloc(*cap * each);
-    if (n) memcpy(new, old, n * each);
-    return new;
-}
 static void add_dead(uintptr_t lo, uintptr_t hi) {
     if (lo >= hi) return;
-    dead = grown(dead, n_dead, &cap_dead, sizeof *dead);
+    wr_grow(dead, n_dead, cap_dead);
     dead[n_dead++] = (struct wr_leak_range){ lo, hi };
 }
 static void add_live(uintptr_t lo, uintptr_t hi, int tid) {
     if (hi && lo >= hi) return;
-    live = grown(live, n_live, &cap_live, sizeof *live);
+    wr_grow(live, n_live, cap_live);
     live[n_live++] = (struct live){ lo, hi, tid };
 }
 static void add_value(uintptr_t word, int tid) { add_live(word, 0, tid); }
@@ -228,7 +221,7 @@ static void on_stack(uintptr_t sp, int tid) {
 static void opaque(const void *block) { wr_block_opaque((uintptr_t)block); }
 static void add_timer(struct wr_timer *t) {
     static size_t cap;
-    timers = grown(timers, n_timers, &cap, sizeof *timers);
+    wr_grow(timers, n_timers, cap);
     timers[n_timers++] = (uintptr_t)t;
 }
 

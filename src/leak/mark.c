@@ -2,19 +2,13 @@
  * In the child: memory as things that reach each other. Conservative: every aligned word that could be a pointer into a
  * thing, to its begin or its inside, is taken for one. Each thing is scanned once, so the whole is linear in the memory looked at.
  */
-#include "leak/child.h"
+#include "leak/heap.h"
 #include "sched/world.h"
 
 #include <string.h>
 
-struct slab {
-    uintptr_t lo, hi;
-    size_t slot;
-    uint32_t used;
-    struct wr_seen *seen;
-};
-static struct slab *slabs;
-static size_t n_slabs;
+struct wr_slab *wr_slabs;
+size_t wr_n_slabs;
 static uintptr_t least = UINTPTR_MAX, greatest; /* no thing lies outside */
 
 static struct summary {
@@ -33,24 +27,28 @@ static void summarize(const struct wr_region *r, struct summary *s);
 
 /* ---- Tables ------------------------------------------------------------------------------------------------ */
 
-static void count_slab(uintptr_t base, size_t slot, uint32_t used, uint32_t n) { n_slabs++; }
+static void count_slab(uintptr_t base, size_t slot, uint32_t used, uint32_t n) { wr_n_slabs++; }
 static void add_slab(uintptr_t base, size_t slot, uint32_t used, uint32_t n) {
-    size_t i = n_slabs++;
-    for (; i > 0 && slabs[i - 1].lo > base; i--) slabs[i] = slabs[i - 1]; /* newest first, and mostly below the last: few moves */
-    slabs[i] = (struct slab){ base, base + slot * n, slot, used, NULL };
+    size_t i = wr_n_slabs++;
+    for (; i > 0 && wr_slabs[i - 1].lo > base; i--) wr_slabs[i] = wr_slabs[i - 1]; /* newest first, mostly below the last: few moves */
+    wr_slabs[i] = (struct wr_slab){ base, base + slot * n, slot, used, NULL };
+}
+void wr_slabs_find(void) {
+    if (wr_slabs) return;
+    wr_slabs_each(count_slab);
+    wr_slabs = wr_child_alloc((wr_n_slabs + 1) * sizeof *wr_slabs);
+    wr_n_slabs = 0;
+    wr_slabs_each(add_slab);
 }
 
 void wr_mark_init(void) {
     size_t granules = 0, goroutines = 0;
-    wr_slabs_each(count_slab);
-    slabs = wr_child_alloc((n_slabs + 1) * sizeof *slabs);
-    n_slabs = 0;
-    wr_slabs_each(add_slab);
-    for (size_t i = 0; i < n_slabs; i++) {
-        slabs[i].seen = wr_child_alloc((slabs[i].used + 1) * sizeof *slabs[i].seen);
-        goroutines += slabs[i].used;
-        if (slabs[i].lo < least) least = slabs[i].lo;
-        if (slabs[i].hi > greatest) greatest = slabs[i].hi;
+    wr_slabs_find();
+    for (size_t i = 0; i < wr_n_slabs; i++) {
+        wr_slabs[i].seen = wr_child_alloc((wr_slabs[i].used + 1) * sizeof *wr_slabs[i].seen);
+        goroutines += wr_slabs[i].used;
+        if (wr_slabs[i].lo < least) least = wr_slabs[i].lo;
+        if (wr_slabs[i].hi > greatest) greatest = wr_slabs[i].hi;
     }
     summaries = wr_child_alloc((wr_n_regions + 1) * sizeof *summaries);
     for (size_t i = 0; i < wr_n_regions; i++) {
@@ -62,46 +60,41 @@ void wr_mark_init(void) {
     todo = wr_child_alloc((granules + 2 * goroutines + 16) * sizeof *todo); /* each at most once; only what is used becomes real */
 }
 
-static struct slab *slab_at(uintptr_t address) {
-    static struct slab *last;
+static struct wr_slab *slab_at(uintptr_t address) {
+    static struct wr_slab *last;
     if (last && address >= last->lo && address < last->hi) return last;
-    size_t lo = 0, hi = n_slabs;
+    size_t lo = 0, hi = wr_n_slabs;
     while (lo < hi) {
         size_t middle = (lo + hi) / 2;
-        if (slabs[middle].hi <= address) lo = middle + 1;
+        if (wr_slabs[middle].hi <= address) lo = middle + 1;
         else hi = middle;
     }
-    return lo < n_slabs && slabs[lo].lo <= address ? last = &slabs[lo] : NULL;
+    return lo < wr_n_slabs && wr_slabs[lo].lo <= address ? last = &wr_slabs[lo] : NULL;
 }
 
 static struct wr_region *region_at(uintptr_t address) {
     static struct wr_region *last;
     if (last && address >= last->lo && address < last->hi) return last;
-    size_t lo = 0, hi = wr_n_regions;
-    while (lo < hi) {
-        size_t middle = (lo + hi) / 2;
-        if (wr_regions[middle].hi <= address) lo = middle + 1;
-        else hi = middle;
-    }
-    return lo < wr_n_regions && wr_regions[lo].lo <= address ? last = &wr_regions[lo] : NULL;
+    struct wr_region *r = wr_region_of(address);
+    return r ? last = r : NULL;
 }
 
 struct g *wr_g_at(uintptr_t address) {
-    struct slab *s = slab_at(address);
+    struct wr_slab *s = slab_at(address);
     if (!s) return NULL;
     size_t i = (address - s->lo) / s->slot;
     return i < s->used ? wr_slot_g(s->lo + i * s->slot, s->slot) : NULL;
 }
 
 struct wr_seen *wr_seen_of(struct g *g) {
-    struct slab *s = slab_at((uintptr_t)g);
+    struct wr_slab *s = slab_at((uintptr_t)g);
     return &s->seen[((uintptr_t)g - s->lo) / s->slot];
 }
 
 void wr_seen_each(void (*visit)(struct g *g, struct wr_seen *s)) {
-    for (size_t i = 0; i < n_slabs; i++)
-        for (uint32_t k = 0; k < slabs[i].used; k++)
-            visit(wr_slot_g(slabs[i].lo + k * slabs[i].slot, slabs[i].slot), &slabs[i].seen[k]);
+    for (size_t i = 0; i < wr_n_slabs; i++)
+        for (uint32_t k = 0; k < wr_slabs[i].used; k++)
+            visit(wr_slot_g(wr_slabs[i].lo + k * wr_slabs[i].slot, wr_slabs[i].slot), &wr_slabs[i].seen[k]);
 }
 
 /* ---- Blocks ------------------------------------------------------------------------------------------------ */
@@ -279,6 +272,7 @@ static void scan(uintptr_t lo, uintptr_t hi) {
 
 static void scan_block(uintptr_t key) {
     const struct wr_region *r = region_at(key);
+    if (!r) return;
     uintptr_t lo = key + r->header, hi = key + r->header + wr_block_size(key);
     wr_origin.holder = lo;
     if (!wr_scan_specially(lo, hi)) scan(lo, hi);
