@@ -8,7 +8,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifdef WR_ASAN
@@ -309,7 +308,7 @@ struct g *wr_foreign_self(bool make) {
     g->id = new_id();
     g->thread = pthread_self();
     uintptr_t lo = 0, hi = 0;
-    if (getpid() != (int)syscall(SYS_gettid)) wr_thread_stack(&lo, &hi); /* main's grows */
+    wr_thread_stack(&lo, &hi);
     g->stack_lo = (char *)lo, g->stack_hi = (char *)hi;
     atomic_init(&g->state, WR_G_RUNNING);
     atomic_init(&g->on_cpu, 1);

@@ -233,7 +233,7 @@ bool wr_world_signalled(const void *context); /* in the handler; true: the signa
 
 /* lifecycle.c */
 int wr_threads_now(void);                  /* threads of this process */
-void wr_thread_stack(uintptr_t *lo, uintptr_t *hi); /* of the calling thread; zeroes if not known */
+void wr_thread_stack(uintptr_t *lo, uintptr_t *hi); /* of the calling thread; zeroes: main's, or not known */
 extern __thread bool wr_in_run;            /* this thread waits in weir_run: only a signal handler can call weir on it */
 
 /* procs.c */

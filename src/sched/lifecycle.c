@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 __thread bool wr_in_run __attribute__((tls_model("initial-exec")));
@@ -95,6 +96,7 @@ void wr_thread_stack(uintptr_t *lo, uintptr_t *hi) {
     void *at;
     size_t size;
     *lo = *hi = 0;
+    if (getpid() == (int)syscall(SYS_gettid)) return; /* main's grows */
     if (pthread_getattr_np(pthread_self(), &attr)) return;
     if (pthread_attr_getstack(&attr, &at, &size) == 0) *lo = (uintptr_t)at, *hi = *lo + size;
     pthread_attr_destroy(&attr);

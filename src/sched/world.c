@@ -48,6 +48,7 @@ WR_PRIVATE static struct {
     weir_time until;
     struct stopped *slots;
     int tasks;              /* /proc/self/task */
+    uintptr_t asker_lo;     /* the low end of the asking thread's stack; 0: it is a goroutine, or that is not known */
     int *known;             /* threads that have been signalled */
     uint32_t n_known;
 } world;
@@ -206,6 +207,9 @@ int wr_world_prepare(char *why, size_t size) {
         snprintf(why, size, "/proc/self/task: %s", strerror(errno));
         return -ENOMEM;
     }
+    uintptr_t hi = 0;
+    world.asker_lo = 0;
+    if (!wr_m()) wr_thread_stack(&world.asker_lo, &hi);
     return 0;
 }
 void wr_world_unprepare(void) { close(world.tasks); }
@@ -285,6 +289,8 @@ static void visit_thread(const struct stopped *s) {
         to->dead(wr_sched.sysmon_stack_lo, wr_sched.sysmon_stack_base);
     } else if (s->g && s->g->stack_lo && lo >= (uintptr_t)s->g->stack_lo && lo < (uintptr_t)s->g->stack_hi) {
         to->dead((uintptr_t)s->g->stack_lo, lo);
+    } else if (s == world.slots && world.asker_lo && lo > world.asker_lo) {
+        to->dead(world.asker_lo, lo);
     }
     if (quiet) return;
     if (s->alt_hi) to->root(s->frame, s->alt_hi, s->tid);

@@ -3,6 +3,7 @@
  * must not keep them alive; and as soon as one who can run holds one of them, all that this one could wake is alive.
  */
 #include "proof_test.h"
+#include "threads.h"
 
 #include "leak/leak.h"
 #undef errno
@@ -323,6 +324,30 @@ TEST(a_dead_frame_below_a_sleeper_keeps_nobody_alive) {
     RECALL_WANTS_GLIBC();
     leak(1, leave_below);
     all_are_found();
+}
+
+/* Nor do the dead frames of the thread that asks, which weir does not know from elsewhere. */
+static NOINLINE void write_far_below(weir_chan *ch) {
+    __attribute__((unused)) weir_chan *volatile frame[6144];
+    for (int i = 0; i < 4096; i++) frame[i] = ch;
+    for (int i = 4096; i < 6144; i++) frame[i] = NULL;
+}
+static _Atomic uintptr_t veiled;
+static void be_stuck_veiled(int_chan ch) {
+    veiled = veil(weir_chan_of(ch));
+    START(receive_owned, ch);
+}
+static void leave_with_a_thread(void) { be_stuck_veiled(weir_make(int_chan, 0)); }
+static void *ask_above(void *arg) {
+    write_far_below(unveil(veiled));
+    scrub();
+    all_are_found();
+    return arg;
+}
+TEST(a_dead_frame_of_the_thread_that_asks_keeps_nobody_alive) {
+    RECALL_WANTS_GLIBC();
+    leak(1, leave_with_a_thread);
+    thread_end(thread_start(ask_above, NULL));
 }
 
 /* Buffers of channels that nobody can reach, and slots of a buffer from which the element was taken. */
