@@ -239,6 +239,7 @@ int weir_blocking(int (*fn)(void *), void *arg) {
     atomic_store_explicit(&g->state, WR_G_BLOCKING, memory_order_release);
     m->blocking = true;
     wr_leave(m);
+    wr_vectors_clear();
     int result = fn(arg);
     int saved_errno = errno;
     m = wr_m(); /* fn may have parked */
