@@ -86,7 +86,7 @@ struct m {
     size_t asan_size;
     _Atomic uint32_t frozen;     /* by wr_sched_stop. 1: is to stop for good. 2: has */
     _Atomic uint32_t answers;    /* futex: signals of wr_signal_freeze that it has obeyed or refused */
-    _Atomic bool in_weir;        /* why it refused the last one: it was in a call of ours, which it will leave */
+    _Atomic bool in_weir;        /* why it refused the last one: it was in a call of ours, which it will leave; or it has not answered yet */
     _Atomic uint32_t gone;       /* left its main loop */
     weir_time new_timer;         /* set while parking, and nobody told yet; 0: none */
 };

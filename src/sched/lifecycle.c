@@ -152,10 +152,12 @@ static void abandon(struct g *g, bool held, void *n) {
 
 /*
  * A thread that is inside the runtime is always waited for: it is about to leave, and must not do so in the middle of the next
- * run. One whose goroutine makes one call after the other is tried for longer, since it can be stopped only between two.
+ * run. One whose goroutine makes one call after the other is tried for longer, since it can be stopped only between two; and so is
+ * one that has not answered yet, since on a busy machine it may not get a processor for long.
  */
 static void let_threads_end(void) {
     weir_time patience = wr_now() + 20 * WEIR_MILLISECOND, end = patience + 200 * WEIR_MILLISECOND;
+    for (struct m *m = wr_sched.all_ms; m; m = m->next_m) atomic_store(&m->in_weir, wr_signal_ours()); /* until it says otherwise */
     for (struct m *last;;) {
         weir_time now = wr_now();
         last = NULL;

@@ -163,10 +163,9 @@ static void wakes(void) {
     int_chan ch = weir_make(int_chan, 0);
     running++;
     TEST_GO(takes, weir_retain(ch));
-    while (!stop) (void)!weir_try_send(ch, 1);
+    while (!stop || woken == 0) (void)!weir_try_send(ch, 1);
     weir_close(ch);
     weir_release(ch);
-    CHECK_GE(woken, 1);
     running--;
 }
 STARVE_TEST(endless_waking_delays_nobody, wakes)
