@@ -199,8 +199,8 @@ static bool attempt(struct wr_proof *p, weir_duration patience, const void *fram
     if (e) {
         wr_unlock(&wr_leak_registry.lock, WR_RANK_LEAF);
         wr_world_unprepare();
-        p->error = e;
-        return p->attempts >= 3; /* a thread that was just being made waits, deaf, for its maker, whom we had stopped */
+        p->error = -EBUSY;
+        return e == -EBUSY && p->attempts >= 3; /* a thread that was just being made waits, deaf, for its maker, whom we had stopped */
     }
     bool copied = copy_uncopied();
     forking = copied;

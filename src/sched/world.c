@@ -230,7 +230,7 @@ int wr_world_stop(weir_duration patience, const void *frame, char *why, size_t s
     uint32_t phase = (atomic_load(&world.phase) / 4 + 1) * 4 + STOP;
     atomic_store(&self->there, phase);
     atomic_store(&world.phase, phase);
-    weir_time start = wr_now(), answer_by = start + 200 * WEIR_MILLISECOND;
+    weir_time start = wr_now(), answer_by = start + patience + 200 * WEIR_MILLISECOND;
     missing_since = start + 2 * WEIR_MILLISECOND;
     /* Twice: the first time a thread may have been listed as stopped that had just made one, which was not listed. */
     for (int complete = 0;;) {
@@ -247,7 +247,7 @@ int wr_world_stop(weir_duration patience, const void *frame, char *why, size_t s
     wr_world_resume();
     if (silent) describe_missing(silent, why, size);
     else snprintf(why, size, "the threads could not be stopped all at once");
-    return -EBUSY;
+    return silent ? -EBUSY : -EAGAIN;
 }
 
 bool wr_world_resume(void) {

@@ -21,7 +21,8 @@ void wr_world_unprepare(void);
 /*
  * Stop all threads but the caller, and keep the scheduler's and the timers' locks. They wait for `patience` at most. `frame` is where
  * the caller's own live stack begins: its registers have been saved above. From here to wr_world_resume the caller must not
- * allocate. 0; -EBUSY: one does not answer, `why` says which; nobody is stopped then.
+ * allocate. 0; -EBUSY: one does not answer, `why` says which; -EAGAIN: they did not wait long enough for each other. Nobody is
+ * stopped then.
  */
 int wr_world_stop(weir_duration patience, const void *frame, char *why, size_t size);
 /* Let them go. False: one had gone on by itself. */
