@@ -92,6 +92,7 @@ RACY static void take_state(struct g *g, struct wr_snapshot *s) {
 
 RACY static void take_identity(struct g *g, struct wr_snapshot *s) {
     memset(s, 0, offsetof(struct wr_snapshot, labels) + 1);
+    s->n = 0;
     s->id = g->id;
     s->creator = g->creator;
     s->site = g->site;

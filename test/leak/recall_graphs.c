@@ -338,7 +338,13 @@ static void be_stuck_veiled(int_chan ch) {
     START(receive_owned, ch);
 }
 static void leave_with_a_thread(void) { be_stuck_veiled(weir_make(int_chan, 0)); }
+static _Atomic bool main_waits; /* until then its registers may have the handle yet */
+static int let_it_ask(void *thread) {
+    main_waits = true;
+    return pthread_join(*(pthread_t *)thread, NULL);
+}
 static void *ask_above(void *arg) {
+    TEST_UNTIL(main_waits);
     write_far_below(unveil(veiled));
     scrub();
     all_are_found();
@@ -347,7 +353,8 @@ static void *ask_above(void *arg) {
 TEST(a_dead_frame_of_the_thread_that_asks_keeps_nobody_alive) {
     RECALL_WANTS_GLIBC();
     leak(1, leave_with_a_thread);
-    thread_end(thread_start(ask_above, NULL));
+    pthread_t thread = thread_start(ask_above, NULL);
+    CHECK_EQ(weir_blocking(let_it_ask, &thread), 0);
 }
 
 /* Buffers of channels that nobody can reach, and slots of a buffer from which the element was taken. */

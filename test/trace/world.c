@@ -84,6 +84,27 @@ TEST(a_goroutine_that_runs_elsewhere_shows_where) {
     free(text);
 }
 
+/* A dump is made of many goroutines at a time: none is shown with the stack of one before. */
+TEST(among_many_it_shows_where_too) {
+    NEEDS_LINES();
+    static _Atomic int running;
+    enum { PARKED = 500 };
+    int_chan ch = weir_make(int_chan, 0);
+    weir_procs(2);
+    for (int i = 0; i < PARKED; i++) TEST_GO(receive_for_ever, ch);
+    test_until_n_parked(PARKED, "chan receive");
+    TEST_GO(compute, &running);
+    TEST_UNTIL(atomic_load(&running));
+    char *text = dump_text(2);
+    CHECK_EQ(check_level2(text), PARKED + 2);
+    CHECK_EQ(count_of(text, "receive_for_ever(...)\n"), PARKED);
+    CHECK_EQ(count_of(text, "compute(...)\n"), 1);
+    atomic_store(&stop, 1);
+    TEST_UNTIL(!atomic_load(&running));
+    free(text);
+    weir_close(ch);
+}
+
 static _Atomic int deaf_ones;
 static void compute_deaf(void) {
     sigset_t all;
