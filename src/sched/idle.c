@@ -179,12 +179,12 @@ static _Noreturn void report_deadlock(void) {
  * would see a deadlock. */
 void wr_outside_begin(void) {
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
-    wr_sched.n_running++;
+    wr_sched.n_running++, wr_sched.n_outside++;
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
 }
 void wr_outside_end(void) {
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
-    wr_sched.n_running--;
+    wr_sched.n_running--, wr_sched.n_outside--;
     bool dead = wr_sched.n_running == 0 && wr_sched.idle_ms && deadlocked();
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     if (dead) report_deadlock();

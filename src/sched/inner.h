@@ -100,6 +100,7 @@ struct sched {
     struct m *idle_ms;
     uint32_t n_ms;               /* threads made */
     uint32_t n_running;          /* threads that are not idle: 0 = nobody will make work */
+    uint32_t n_outside;          /* those of them that are no workers: between wr_outside_begin and wr_outside_end */
     struct m *all_ms;
     _Atomic uint32_t spinning;   /* threads that look for work */
     _Atomic int procs;           /* Ps in use */

@@ -85,6 +85,7 @@ int wr_sched_start(enum wr_mode mode) {
         /* Counted now, since a sanitizer starts a thread of its own with the program's first. */
         wr_sched.extra_threads = wr_threads_now() - (int)wr_sched.n_ms - 1 - (others > 0 ? others : 0);
         wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+        if (e && mode == WR_MODE_MAIN) wr_outside_end();
     }
     atomic_store(&wr_sched.running, 1);
     if (e) wr_sched_stop();
@@ -220,9 +221,12 @@ int wr_sched_stop(void) {
         wr_stacks_free_all();
         if (!timers) atomic_store(&wr_sched.made_ps, 0);
     }
-    wr_sched.all_ms = NULL, wr_sched.idle_ms = NULL, wr_sched.n_ms = 0, wr_sched.n_running = 0;
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    wr_sched.all_ms = NULL, wr_sched.idle_ms = NULL, wr_sched.n_ms = 0;
+    wr_sched.n_running = wr_sched.n_outside; /* a helper may be at work, and takes itself off */
     wr_sched.global_head = wr_sched.global_tail = NULL;
     atomic_store(&wr_sched.global_n, 0);
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     atomic_store(&wr_sched.spinning, 0);
     atomic_store(&wr_sched.live, (int64_t)atomic_load(&wr_sched.foreign));
     atomic_store(&wr_sched.running, 0);
