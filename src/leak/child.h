@@ -55,6 +55,7 @@ void wr_seen_each(void (*visit)(struct g *g, struct wr_seen *s));
  */
 uintptr_t wr_thing_at(uintptr_t address);
 size_t wr_block_size(uintptr_t key);
+void wr_thing_wakes(uintptr_t key);      /* wr_reached is to hear of it */
 void wr_block_opaque(uintptr_t address); /* is none: leads nowhere, and nothing leads to it */
 
 /* Where what is being looked at comes from: what gets reached takes it from here. */
@@ -74,12 +75,8 @@ void wr_mark_drain(void);
 /* Every word of it, and all that this reaches. */
 void wr_mark_range(uintptr_t lo, uintptr_t hi);
 void wr_mark_all(uintptr_t lo, uintptr_t hi); /* the same, but not only of pages that are private */
-/* From now on words at every address count, not at multiples of 8 only, and so do pointers to one past the end. */
-void wr_mark_closely(void);
-/* Scan again what has been marked. */
-void wr_mark_again(void);
 
-/* judge.c's part in it: a thing has been marked; a goroutine has come alive; a block that is not to be scanned word by word (true: it
+/* judge.c's part in it: a thing has been marked (a block only if it was said that it wakes somebody); a goroutine has come alive; a block that is not to be scanned word by word (true: it
  * has been dealt with). */
 void wr_reached(uintptr_t key);
 void wr_alive(struct g *g);

@@ -22,13 +22,9 @@ static size_t region_capacity, private_capacity;
 /* ---- Lists ------------------------------------------------------------------------------------------------- */
 
 struct wr_region *wr_region_add(uintptr_t lo, uintptr_t hi, uint32_t header, uint32_t tail) {
-    size_t words = (hi - lo) / 16 / 64 + 2;
     wr_grow(wr_regions, wr_n_regions, region_capacity);
-    /* One at a time: of a large one most pages stay untouched. */
-    uint64_t *bound = wr_child_alloc(words * sizeof *bound);
-    uint64_t *used = wr_child_alloc(words * sizeof *used);
-    uint64_t *mark = wr_child_alloc(words * sizeof *mark);
-    wr_regions[wr_n_regions] = (struct wr_region){ lo, hi, header, tail, bound, used, mark };
+    struct wr_granules *map = wr_child_alloc(((hi - lo) / 1024 + 2) * sizeof *map);
+    wr_regions[wr_n_regions] = (struct wr_region){ lo, hi, header, tail, map };
     return &wr_regions[wr_n_regions++];
 }
 

@@ -83,7 +83,7 @@ static bool walk(struct wr_region *r, uintptr_t top, bool main) {
         /* Each step waits for the last one's memory: the processor does not run far enough ahead by itself (25 ns
          * a chunk, not 7). */
         __builtin_prefetch((const void *)(at + 1024));
-        wr_bit_set(r->bound, i);
+        wr_bit_set(r, bound, i);
         if (at == top) return size == r->hi - at;
         if (is_fence(r, at, main)) {
             if (main) r->hi = at + 2 * HEADER;
@@ -96,7 +96,7 @@ static bool walk(struct wr_region *r, uintptr_t top, bool main) {
             bool old_top = !main && next + HEADER == r->hi && (next_head & ~(size_t)FLAGS) == 0;
             if (!!(head & NOT_MAIN) == main && !old_top) return false;
             if (old_top) return !top;
-            wr_bit_set(r->used, i);
+            wr_bit_set(r, used, i);
             if (size == TCACHE_CHUNK) {
                 wr_grow(found.tcaches, found.n_tcaches, found.tcaches_capacity);
                 found.tcaches[found.n_tcaches++] = at;
@@ -226,11 +226,11 @@ static bool cached_chunk(uintptr_t chunk, size_t size, struct wr_region **region
     *region = wr_region_of(chunk);
     if (!*region) return readable_chunk(chunk) && size_of(chunk) == size;
     size_t i = (chunk - (*region)->lo) / 16;
-    return wr_bit((*region)->bound, i) && wr_bit((*region)->used, i) && size_of(chunk) == size;
+    return wr_bit((*region), bound, i) && wr_bit((*region), used, i) && size_of(chunk) == size;
 }
 
 static void set_free(uintptr_t chunk, struct wr_region *r) {
-    if (r) wr_bit_clear(r->used, (chunk - r->lo) / 16);
+    if (r) wr_bit_clear(r, used, (chunk - r->lo) / 16);
 }
 
 static void fast_bins(const struct arena *a) {

@@ -117,7 +117,7 @@ static void add_to_run(uintptr_t lo, uintptr_t hi) {
 static void add_regions(void) {
     for (size_t i = 0; i < make.n; i++) make.runs[i].bad |= is_glibc(make.runs[i].lo, make.runs[i].hi);
     for (size_t i = 0; i < make.n; i++)
-        if (!make.runs[i].bad) wr_bit_set(wr_region_add(make.runs[i].lo, make.runs[i].hi, 0, 0)->bound, 0);
+        if (!make.runs[i].bad) wr_bit_set(wr_region_add(make.runs[i].lo, make.runs[i].hi, 0, 0), bound, 0);
 }
 
 static void fill(uintptr_t lo, uintptr_t hi) {
@@ -125,9 +125,9 @@ static void fill(uintptr_t lo, uintptr_t hi) {
     struct wr_region *r = make.at;
     if (!r || r->header || hi > r->hi) return; /* glibc's has a header */
     size_t i = (lo - r->lo) / 16, end = (hi - r->lo) / 16;
-    wr_bit_set(r->bound, i);
-    wr_bit_set(r->used, i);
-    wr_bit_set(r->bound, end);
+    wr_bit_set(r, bound, i);
+    wr_bit_set(r, used, i);
+    wr_bit_set(r, bound, end);
 }
 
 void wr_heap_map(void) {

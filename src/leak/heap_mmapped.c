@@ -19,7 +19,7 @@ struct piece {
     bool sure;                        /* begins where a mapping begins, or another piece ends */
 };
 
-static struct {
+WR_PRIVATE static struct {
     struct piece *pieces;
     size_t n, capacity;
     uintptr_t page, ours_lo, ours_hi; /* the child's memory, which may have merged with a neighbour */
@@ -98,8 +98,8 @@ static void add_regions(bool sure) {
                (!sure || search.pieces[next].sure)) next++;
         struct wr_region *r = wr_region_add(search.pieces[i].lo, search.pieces[next - 1].hi, HEADER, 0);
         for (size_t k = i; k < next; k++) {
-            wr_bit_set(r->bound, (search.pieces[k].lo - r->lo) / 16);
-            wr_bit_set(r->used, (search.pieces[k].lo - r->lo) / 16);
+            wr_bit_set(r, bound, (search.pieces[k].lo - r->lo) / 16);
+            wr_bit_set(r, used, (search.pieces[k].lo - r->lo) / 16);
         }
     }
 }

@@ -82,6 +82,7 @@ static void add_object(struct g *g, const void *object) {
     if (!object || wr_seen_of(g)->kind != WR_CANDIDATE) return;
     uintptr_t key = wr_thing_at((uintptr_t)object);
     if (key) {
+        wr_thing_wakes(key);
         add_edge(key, g);
     } else {
         wr_origin = (struct wr_origin){ .by = WR_REACH_MODULE, .root = (uintptr_t)object };
@@ -117,14 +118,13 @@ void wr_reached(uintptr_t key) {
         struct g *g = edges[i].g;
         struct wr_seen *s = wr_seen_of(g);
         if (s->kind != WR_CANDIDATE) continue;
+        comes_alive(g, s);
         wr_mark_alive(g);
     }
 }
 
 /* What a goroutine has besides its stack: it ends its context, tells its owner, undoes its blocks. */
 void wr_alive(struct g *g) {
-    struct wr_seen *s = wr_seen_of(g);
-    if (s->kind == WR_CANDIDATE) comes_alive(g, s);
     wr_mark_word((uintptr_t)g->owner);
     wr_mark_word((uintptr_t)g->ctx);
     wr_mark_word((uintptr_t)g->blocks);
@@ -369,11 +369,6 @@ void wr_judge(struct wr_answer *a, struct wr_verdict **verdicts, weir_duration l
     wr_seen_each(start_alive);
     scan_roots();
     wr_seen_each(count_leaked);
-    if (n_leaked) { /* before accusing, look again */
-        wr_mark_closely();
-        wr_mark_again();
-        scan_roots();
-    }
     size_t suspects = n_leaked;
     n_leaked = 0;
     leaked = wr_child_alloc((suspects + n_alive_long + 1) * sizeof *leaked);

@@ -101,22 +101,26 @@ void wr_pages_each(uintptr_t lo, uintptr_t hi, void (*visit)(uintptr_t lo, uintp
 
 /* ---- In the child: malloc's blocks (heap.c) ------------------------------------------------------------ */
 
+/* Of 64 granules of 16 bytes, a bit for each; side by side, for they are looked at together. */
+struct wr_granules {
+    uint64_t bound;                 /* something begins here: a block, free or used, or what is not a block */
+    uint64_t used;                  /* and that is a block in use. It reaches to the next bound (or the region's end) */
+    uint64_t mark;                  /* mark.c: it has been reached */
+    uint64_t wakes;                 /* mark.c: whoever reaches it wakes somebody */
+};
+
 /*
- * A region of memory that is a heap, or a part of one, in granules of 16 bytes. Three bitmaps with a bit for each granule:
- *   bound   something begins here: a block, free or used, or what is not a block
- *   used    and that is a block in use. It reaches to the next bound (or the region's end)
- *   mark    mark.c's
- * The first `header` bytes of a used block are the allocator's, not the user's; and the user's memory goes on
- * for `tail` bytes into the next block's header (glibc: 16 and 8).
+ * A region of memory that is a heap, or a part of one. The first `header` bytes of a used block are the allocator's, not the
+ * user's; and the user's memory goes on for `tail` bytes into the next block's header (glibc: 16 and 8).
  */
 struct wr_region {
     uintptr_t lo, hi;               /* multiples of 16 */
     uint32_t header, tail;
-    uint64_t *bound, *used, *mark;  /* wr_child_alloc'ed, (hi - lo) / 16 bits each, at least one word more than needed */
+    struct wr_granules *map;        /* wr_child_alloc'ed, one more at least than needed */
 };
-static inline bool wr_bit(const uint64_t *map, size_t i) { return map[i / 64] >> (i % 64) & 1; }
-static inline void wr_bit_set(uint64_t *map, size_t i) { map[i / 64] |= (uint64_t)1 << (i % 64); }
-static inline void wr_bit_clear(uint64_t *map, size_t i) { map[i / 64] &= ~((uint64_t)1 << (i % 64)); }
+#define wr_bit(region, what, i) ((region)->map[(i) / 64].what >> ((i) % 64) & 1)
+#define wr_bit_set(region, what, i) ((void)((region)->map[(i) / 64].what |= (uint64_t)1 << ((i) % 64)))
+#define wr_bit_clear(region, what, i) ((void)((region)->map[(i) / 64].what &= ~((uint64_t)1 << ((i) % 64))))
 
 /*
  * Find what can be bounded, from wr_maps: sets wr_regions (sorted by lo, disjoint), and wr_heap_bounds to who told. A heap that

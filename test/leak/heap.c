@@ -67,7 +67,7 @@ static bool is_glibc(void) { return strcmp(wr_heap_bounds, "glibc malloc") == 0;
 /* The begin of the bound at or before the address, in granules; SIZE_MAX: none. */
 static size_t bound_of(const struct wr_region *r, uintptr_t at) {
     size_t i = (at - r->lo) / 16;
-    while (!wr_bit(r->bound, i))
+    while (!wr_bit(r, bound, i))
         if (i-- == 0) return SIZE_MAX;
     return i;
 }
@@ -77,16 +77,16 @@ static void check_live(const struct block *b) {
     struct wr_region *r = wr_region_of(p);
     if (!r) FAIL("the block at %p of %zu bytes is in no region (%s)", (void *)b->p, b->n, wr_heap_bounds);
     size_t i = bound_of(r, p), k = i + 1;
-    if (i == SIZE_MAX || !wr_bit(r->used, i)) FAIL("the block at %p of %zu bytes is not in use", (void *)b->p, b->n);
-    while (k < (r->hi - r->lo) / 16 && !wr_bit(r->bound, k)) k++;
+    if (i == SIZE_MAX || !wr_bit(r, used, i)) FAIL("the block at %p of %zu bytes is not in use", (void *)b->p, b->n);
+    while (k < (r->hi - r->lo) / 16 && !wr_bit(r, bound, k)) k++;
     uintptr_t lo = r->lo + i * 16 + r->header, hi = r->lo + k * 16 + r->tail;
     CHECK(lo <= p && hi >= p + b->n);
     /* Nobody else has it, but for the other half of 16 bytes. */
     if (b->n > 8) {
-        CHECK(!wr_bit(r->mark, i));
+        CHECK(!wr_bit(r, mark, i));
         if (b->align <= 16) CHECK_EQ(lo, p);
     }
-    wr_bit_set(r->mark, i);
+    wr_bit_set(r, mark, i);
     if (is_glibc() && b->usable) CHECK_EQ(hi, p + b->usable);
     if (!is_glibc()) CHECK_LE(hi, p + (b->n ? b->n : 1) + 15);
 }
@@ -96,7 +96,7 @@ static void check_freed(const struct block *b) {
     if (!r) return;
     size_t i = bound_of(r, (uintptr_t)b->p);
     /* One that lives may have its memory, or half of its 16 bytes. */
-    if (i != SIZE_MAX && wr_bit(r->used, i) && !wr_bit(r->mark, i))
+    if (i != SIZE_MAX && wr_bit(r, used, i) && !wr_bit(r, mark, i))
         FAIL("the freed block at %p is in use", (void *)b->p);
 }
 
