@@ -21,8 +21,8 @@ enum { IDLE, ASKED, ANSWERING, ANSWERED };
 WR_PRIVATE static struct {
     pthread_mutex_t one;       /* one question at a time */
     _Atomic uint32_t state;    /* futex: IDLE -> ASKED -> ANSWERING -> ANSWERED -> IDLE */
-    struct g *g;
-    struct m *m;               /* its thread when it was asked; NULL: a foreign one */
+    struct g *_Atomic g;       /* atomic, as a signal that comes late looks at the next question */
+    struct m *_Atomic m;       /* its thread when it was asked; NULL: a foreign one */
     size_t n;
     uintptr_t pcs[128];
 } ask = { .one = PTHREAD_MUTEX_INITIALIZER };

@@ -4,6 +4,7 @@
 #define errno (*weir_errno_())
 #include "sched_test.h"
 
+#include <malloc.h>
 #include <sys/resource.h>
 
 static weir_unit_chan gate;
@@ -32,6 +33,9 @@ static void open_gate(void) {
 TEST(without_address_space_go_fails_and_the_program_goes_on) {
     if (SANITIZED) SKIP("a sanitizer needs address space of its own");
     struct rlimit before, little;
+#ifdef __GLIBC__
+    mallopt(M_ARENA_MAX, 1), mallopt(M_TOP_PAD, 1 << 20); /* a thread without a heap could not begin one later */
+#endif
     gate = weir_make(weir_unit_chan, 0);
     int n = 0, e = 0;
     TEST_GO(parks); /* there are threads and a slab by now */

@@ -128,8 +128,9 @@ TEST(it_has_no_tick) {
     weir_timer_free(t);
 }
 
-static weir_timer *self;
+static weir_timer *_Atomic self;
 static void frees_itself(void *arg) {
+    TEST_UNTIL(self); /* who set it may not have got it yet */
     weir_timer_free(self);
     calls++;
 }
