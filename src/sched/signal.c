@@ -155,7 +155,8 @@ size_t wr_running_stack(struct g *g, uintptr_t *pcs, size_t max) {
     size_t n = 0;
     pthread_mutex_lock(&ask.one);
     struct m *m = g->foreign ? NULL : __atomic_load_n(&g->m, __ATOMIC_RELAXED);
-    ask.g = g, ask.m = m;
+    ask.g = g;
+    ask.m = m;
     atomic_store(&ask.state, ASKED);
     if (g->foreign ? pthread_kill(g->thread, SIGURG) == 0 : m && pthread_kill(m->thread, SIGURG) == 0) {
         weir_time until = wr_now() + 100 * WEIR_MILLISECOND;
