@@ -189,6 +189,36 @@ TEST(what_is_blocked_for_long_and_reached_is_told_with_the_reason) {
     weir_close(reachable);
 }
 
+static struct node {
+    struct node *next;
+    int_chan ch;
+    long filler[9];
+} *nodes;
+static int start_in_a_node(void) {
+    nodes = calloc(1, sizeof *nodes);
+    nodes->next = calloc(1, sizeof *nodes);
+    nodes->next->ch = weir_make(int_chan, 0);
+    TEST_GO(consume, nodes->next->ch);
+    test_until_parked(last_id(), "chan receive");
+    return 0;
+}
+TEST(the_reason_names_the_variable_and_the_block_that_holds_the_last_pointer) {
+    RECALL_WANTS_GLIBC();
+    char expected[160];
+    hidden(start_in_a_node);
+    wr_long_blocked = -WEIR_SECOND;
+    weir_leak_report *r = leaks(0);
+    char *text = printed(r);
+    snprintf(expected, sizeof expected, "reached by  the variable nodes, by way of a block of %zu bytes at %p\n",
+             malloc_usable_size(nodes->next), (void *)nodes->next);
+    CHECK_CONTAINS(text, expected);
+    free(text);
+    weir_leak_report_free(r);
+    weir_close(nodes->next->ch);
+    weir_release(nodes->next->ch);
+    free(nodes->next), free(nodes);
+}
+
 /* ---- What was registered ------------------------------------------------------------------------------------ */
 
 static uintptr_t disguised;
