@@ -150,12 +150,24 @@ static void copy_one(struct collect *c, struct g *g, bool held, const struct wr_
     c->n++;
 }
 
+/* What is read here may be of one that starts anew; but then it is none of those. Not TSan's business, thus. */
+#ifdef WR_TSAN
+#define RACY __attribute__((no_sanitize("thread"), noinline))
+#else
+#define RACY
+#endif
+
+static const struct wr_verdict *verdict_on(const struct collect *c, uint64_t id) {
+    const struct wr_verdict key = { .id = id };
+    return c->n_verdicts ? bsearch(&key, c->verdicts, c->n_verdicts, sizeof key, by_verdict_id) : NULL;
+}
+RACY static bool want_proven(const struct g *g, const void *c) {
+    return atomic_load_explicit(&g->leaked, memory_order_relaxed) || verdict_on(c, g->id);
+}
 static bool visit_proven(struct g *g, bool held, void *arg) {
     struct collect *c = arg;
     if (!open_wait(g, held)) return true;
-    const struct wr_verdict key = { .id = g->id };
-    const struct wr_verdict *v =
-        c->n_verdicts ? bsearch(&key, c->verdicts, c->n_verdicts, sizeof key, by_verdict_id) : NULL;
+    const struct wr_verdict *v = verdict_on(c, g->id);
     if (v && v->leaked) {
         atomic_store_explicit(&g->leaked, true, memory_order_relaxed);
         atomic_store_explicit(&wr_leaks_marked, true, memory_order_release);
@@ -165,24 +177,21 @@ static bool visit_proven(struct g *g, bool held, void *arg) {
     return c->n < BATCH;
 }
 
-/* Its id cannot be trusted while it starts anew, but then it is not seen as alive twice. */
-#ifdef WR_TSAN
-__attribute__((no_sanitize("thread"), noinline))
-#endif
-static bool visit_living(struct g *g, bool held, void *arg) {
+RACY static bool visit_living(struct g *g, bool held, void *arg) {
     struct collect *c = arg;
     if (g == c->self || g->foreign || g->id < c->from) return true;
     copy_one(c, g, held, NULL);
     return c->n < BATCH;
 }
 
-#ifdef WR_TSAN
-__attribute__((no_sanitize("thread"), noinline))
-#endif
-static bool visit_creator(struct g *g, bool held, void *arg) {
+static bool is_creator(const struct collect *c, uint64_t id) {
+    const struct creator key = { .id = id };
+    return bsearch(&key, c->creators, c->n_creators, sizeof key, by_creator_id) != NULL;
+}
+RACY static bool want_creator(const struct g *g, const void *c) { return is_creator(c, g->id); }
+RACY static bool visit_creator(struct g *g, bool held, void *arg) {
     struct collect *c = arg;
-    const struct creator key = { .id = g->id };
-    if (g == c->self || !bsearch(&key, c->creators, c->n_creators, sizeof key, by_creator_id)) return true;
+    if (g == c->self || !is_creator(c, g->id)) return true;
     copy_one(c, g, held, NULL);
     return c->n < BATCH;
 }
@@ -277,9 +286,9 @@ static void add(struct collect *c, const struct wr_leak_item *item) {
     if (leak->waited < 0) leak->waited = 0;
 }
 
-static void walk(struct collect *c, bool (*visit)(struct g *, bool, void *),
+static void walk(struct collect *c, bool (*want)(const struct g *, const void *), bool (*visit)(struct g *, bool, void *),
                  void (*use)(struct collect *, const struct wr_leak_item *)) {
-    c->cursor = (struct wr_cursor){ 0 };
+    c->cursor = (struct wr_cursor){ .want = want };
     for (bool more = true; more && !c->r->no_memory;) {
         c->n = 0;
         more = wr_next_goroutines(&c->cursor, visit, c);
@@ -317,7 +326,7 @@ static void find_creators(struct collect *c) {
     for (size_t i = 0; i < n; i++)
         if (!c->n_creators || c->creators[c->n_creators - 1].id != c->creators[i].id)
             c->creators[c->n_creators++].id = c->creators[i].id;
-    if (c->n_creators) walk(c, visit_creator, note_creator);
+    if (c->n_creators) walk(c, want_creator, visit_creator, note_creator);
     if (c->self) note_self(c);
     for (size_t i = 0; i < r->n; i++) {
         const struct creator key = { .id = r->leaks[i].creator };
@@ -339,7 +348,8 @@ static void collect(void *arg) {
     struct collect *c = arg;
     wr_symbol_refresh();
     c->r->made = wr_now();
-    walk(c, c->verdicts ? visit_proven : visit_living, add);
+    if (c->verdicts) walk(c, want_proven, visit_proven, add);
+    else walk(c, NULL, visit_living, add);
     if (c->r->n) qsort(c->r->leaks, c->r->n, sizeof *c->r->leaks, by_leak_id);
     find_creators(c);
 }

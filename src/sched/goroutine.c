@@ -403,6 +403,7 @@ size_t wr_each_goroutine(void (*visit)(struct g *g, bool held, void *arg), void 
 }
 
 struct some {
+    bool (*want)(const struct g *, const void *);
     bool (*visit)(struct g *, bool, void *);
     void *arg;
     bool more;
@@ -414,14 +415,16 @@ static void visit_some(struct g *g, bool held, void *arg) {
 }
 
 static bool walk_some(struct g *g, void *arg) {
+    const struct some *some = arg;
+    if (some->want && !some->want(g, some->arg)) return true;
     struct walk w = { visit_some, arg, 0 };
     walk_one(g, &w);
-    return ((struct some *)arg)->more;
+    return some->more;
 }
 
 /* Foreign threads in the order of their ids, since the list changes between the instalments. */
 bool wr_next_goroutines(struct wr_cursor *at, bool (*visit)(struct g *g, bool held, void *arg), void *arg) {
-    struct some some = { visit, arg, true };
+    struct some some = { at->want, visit, arg, true };
     if (wr_stacks_from(at, walk_some, &some)) return true;
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
     while (some.more && wr_sched.foreigns.next) {

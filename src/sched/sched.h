@@ -227,6 +227,8 @@ struct wr_cursor {
     const void *slab;    /* in the next one; NULL: at its start */
     uint32_t slot;
     uint64_t foreign;    /* foreign threads up to this id are done */
+    bool (*want)(const struct g *g, const void *arg); /* not NULL: those it refuses are passed by, without holding them, so what it
+                                                         reads of them may be changing */
 };
 bool wr_next_goroutines(struct wr_cursor *at, bool (*visit)(struct g *g, bool held, void *arg), void *arg);
 
