@@ -128,9 +128,12 @@ struct wr_seen *wr_seen_of(struct g *g) {
 }
 
 void wr_seen_each(void (*visit)(struct g *g, struct wr_seen *s)) {
+    enum { AHEAD_OF = 8 }; /* control blocks lie on a page each */
     for (size_t i = 0; i < wr_n_slabs; i++)
-        for (uint32_t k = 0; k < wr_slabs[i].used; k++)
+        for (uint32_t k = 0; k < wr_slabs[i].used; k++) {
+            __builtin_prefetch(wr_slot_g(wr_slabs[i].lo + (k + AHEAD_OF) * wr_slabs[i].slot, wr_slabs[i].slot));
             visit(wr_slot_g(wr_slabs[i].lo + k * wr_slabs[i].slot, wr_slabs[i].slot), &wr_slabs[i].seen[k]);
+        }
 }
 
 /* ---- Blocks ------------------------------------------------------------------------------------------------ */
