@@ -369,6 +369,8 @@ static const struct row {
     { "parked", parked },
     { "prove-parked", prove_parked },
     { "prove-heap", prove_heap },
+    { "prove-parked-1m", prove_parked },
+    { "prove-heap-4g", prove_heap },
 };
 
 int weir_main(int argc, char **argv) {

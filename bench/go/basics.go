@@ -319,6 +319,7 @@ func prove(row string) {
 	}
 	go leakOne()
 	time.Sleep(50 * time.Millisecond)
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1) // the watcher's: in weir's twin it is a plain thread
 	var watching atomic.Bool
 	var gap time.Duration
 	done := make(chan bool)
@@ -402,6 +403,8 @@ var rows = []struct {
 	{"parked", parked},
 	{"prove-parked", proveParked},
 	{"prove-heap", proveHeap},
+	{"prove-parked-1m", proveParked},
+	{"prove-heap-4g", proveHeap},
 }
 
 func main() {
