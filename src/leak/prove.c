@@ -33,7 +33,7 @@
 #define ANSWER_BY (10 * WEIR_MINUTE)
 
 static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
-static int answer_pipe[2], go_pipe[2];
+static int answer_pipe[2] = { -1, -1 }, go_pipe[2] = { -1, -1 };
 static weir_duration long_enough;
 static __thread bool forking __attribute__((tls_model("initial-exec"))); /* this thread, for a proof */
 
@@ -232,6 +232,27 @@ static bool attempt(struct wr_proof *p, weir_duration patience, const void *fram
     return held && strncmp(p->why, "again", 5);
 }
 
+/* The pipes to and from the child, and room for what fork() would not copy. */
+static void close_channel(void) {
+    int *const ends[] = { &answer_pipe[0], &answer_pipe[1], &go_pipe[0], &go_pipe[1] };
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        if (*ends[i] >= 0) close(*ends[i]);
+        *ends[i] = -1;
+    }
+    if (copies) munmap(copies, uncopied_bytes);
+    copies = NULL;
+}
+static bool open_channel(void) {
+    void *room = uncopied_bytes ? mmap(NULL, uncopied_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) : NULL;
+    if (room == MAP_FAILED) return false;
+    copies = room;
+    if (pipe2(answer_pipe, O_CLOEXEC) == 0 && pipe2(go_pipe, O_CLOEXEC) == 0) return true;
+    int e = errno;
+    close_channel();
+    errno = e;
+    return false;
+}
+
 struct job {
     struct wr_proof *proof;
     weir_duration long_blocked;
@@ -256,22 +277,13 @@ static int prove(void *arg) {
                          uncopied_bytes >> 20);
             break;
         }
-        copies = NULL;
-        if (uncopied_bytes) copies = mmap(NULL, uncopied_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (copies == MAP_FAILED || pipe2(answer_pipe, O_CLOEXEC)) {
+        if (!open_channel()) {
             inconclusive(p, -ENOMEM, "%s", strerror(errno));
-            break;
-        }
-        if (pipe2(go_pipe, O_CLOEXEC)) {
-            inconclusive(p, -ENOMEM, "%s", strerror(errno));
-            close(answer_pipe[0]), close(answer_pipe[1]);
             break;
         }
         long_enough = job->long_blocked;
         settled = attempt(p, patience, job->frame);
-        close(answer_pipe[0]), close(go_pipe[0]), close(go_pipe[1]);
-        if (answer_pipe[1] >= 0) close(answer_pipe[1]);
-        if (copies) munmap(copies, uncopied_bytes);
+        close_channel();
     }
     pthread_mutex_unlock(&one_at_a_time);
     p->total = wr_now() - start;
