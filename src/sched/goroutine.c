@@ -257,6 +257,7 @@ static _Noreturn void end(intptr_t result) {
         atomic_fetch_add(&wr_sched.idle_word, 1);
         wr_futex_wake(&wr_sched.idle_word, INT32_MAX);
     }
+    wr_vectors_clear();
     wr_enter(wr_m());
     atomic_store_explicit(&g->state, WR_G_DEAD, memory_order_release);
     wr_schedule_away(g); /* whoever comes next frees this stack */

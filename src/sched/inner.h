@@ -117,7 +117,7 @@ struct sched {
     _Atomic weir_time coarse;    /* the time, about 10 ms old at most */
     bool membarrier;
     struct g *main_g;
-    _Atomic uint32_t main_done;  /* futex: the main goroutine has returned */
+    _Atomic uint32_t main_done;  /* futex: the main goroutine has returned, and left its stack */
     int main_result;
     bool main_exited;            /* by weir_exit */
     pthread_t sysmon;
@@ -189,6 +189,7 @@ void wr_freeze_if_left(struct m *m);       /* stop for good if the runtime has s
 void wr_after_switch(void *previous);
 void wr_schedule_away(struct g *g);        /* entered; leave g's stack; returns, still entered, when g runs again */
 void wr_requeue_away(struct g *g);         /* entered, without a P: into the global queue, and away */
+void wr_main_gone(void);                   /* the main goroutine has returned, and left its stack */
 void wr_outside_begin(void);               /* something else than a worker is about to make work … */
 void wr_outside_end(void);                 /* … and has */
 struct p *wr_p_make(int id);

@@ -245,9 +245,11 @@ void wr_after_switch(void *previous) {
 #ifdef WR_TSAN
         __tsan_destroy_fiber(g->tsan);
 #endif
+        bool main = g->main && !g->exiting;
         atomic_store_explicit(&g->on_cpu, 0, memory_order_release);
         struct m *m = wr_m();
         wr_stack_free(atomic_load_explicit(&m->p, memory_order_relaxed), g);
+        if (wr_unlikely(main)) wr_main_gone();
         return;
     }
     atomic_store_explicit(&g->on_cpu, 0, memory_order_release);
