@@ -350,6 +350,23 @@ static void prove_heap(const char *row, long n) {
     }
 }
 
+/* The same, but each points to two of all, and so the next one lies anywhere. */
+static void prove_anyhow(const char *row, long n) {
+    static struct block **all;
+    unsigned long random = 88172645463325252;
+    all = calloc((size_t)n << 14, sizeof *all);
+    if (!all) fail("no memory");
+    for (long i = 0; i < n << 14; i++)
+        if (!(all[i] = calloc(1, sizeof **all))) fail("no memory");
+    for (long i = 0; i < n << 14; i++) {
+        random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+        all[i]->next = all[random % ((unsigned long)n << 14)], all[i]->before = all[(random >> 20) % ((unsigned long)n << 14)];
+    }
+    prove(row);
+    for (long i = 0; i < n << 14; i++) free(all[i]);
+    free(all);
+}
+
 static const struct row {
     const char *name;
     void (*run)(const char *row, long n);
@@ -369,6 +386,7 @@ static const struct row {
     { "parked", parked },
     { "prove-parked", prove_parked },
     { "prove-heap", prove_heap },
+    { "prove-heap-anyhow", prove_anyhow },
     { "prove-parked-1m", prove_parked },
     { "prove-heap-4g", prove_heap },
 };

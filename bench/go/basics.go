@@ -384,6 +384,25 @@ func proveHeap(row string, n int64) {
 	allBlocks = nil
 }
 
+var blocksAnyhow []*block
+
+func proveAnyhow(row string, n int64) {
+	random := uint64(88172645463325252)
+	all := make([]*block, n<<14)
+	for i := range all {
+		all[i] = &block{}
+	}
+	for _, b := range all {
+		random ^= random << 13
+		random ^= random >> 7
+		random ^= random << 17
+		b.next, b.before = all[random%uint64(n<<14)], all[(random>>20)%uint64(n<<14)]
+	}
+	blocksAnyhow = all
+	prove(row)
+	blocksAnyhow = nil
+}
+
 var rows = []struct {
 	name string
 	run  func(row string, n int64)
@@ -403,6 +422,7 @@ var rows = []struct {
 	{"parked", parked},
 	{"prove-parked", proveParked},
 	{"prove-heap", proveHeap},
+	{"prove-heap-anyhow", proveAnyhow},
 	{"prove-parked-1m", proveParked},
 	{"prove-heap-4g", proveHeap},
 }

@@ -51,7 +51,7 @@ typedef struct weir_leak_report weir_leak_report;
  * caller frees. A goroutine once proven is in every later report for as long as it waits. -EBUSY: inconclusive, and
  * nothing is said about leaks; *out is then a report without goroutines that tells why when printed. -ENOMEM: *out is
  * NULL. While no runtime runs there are no goroutines: 0. The process pauses for as long as fork() takes (about 1 ms,
- * and 7 ms for each GiB in small pages). Blocks; not cancellable; several calls are served one after the other. Go:
+ * and 10 to 35 ms for each GiB in small pages). Blocks; not cancellable; several calls are served one after the other. Go:
  * the goroutineleak profile of runtime/pprof.
  */
 WEIR_API_ WEIR_MUST_USE_ int weir_leaks(weir_leak_report **out);
