@@ -349,6 +349,7 @@ void wr_mark_alive(struct g *g) {
 
 /* Words are read as they lie there, by whatever type. */
 typedef uintptr_t __attribute__((may_alias, aligned(1))) any_word;
+
 /* Of the sixteen addresses from `at` on, those (0xff) at which a word begins whose six low bytes may be an address that counts
  * and whose two high ones are 0. */
 static inline __attribute__((no_sanitize("address"), always_inline)) pair may_be_addresses(uintptr_t at) {
@@ -393,6 +394,7 @@ static void scan_alive(struct g *g) {
     struct wr_seen *s = wr_seen_of(g);
     if (!s->reached) {
         s->reached = true;
+        wr_origin.holder = 0;
         wr_reached((uintptr_t)g);
         scan_stack(g, s);
     }
