@@ -301,9 +301,9 @@ TEST(the_stack_of_one_that_has_ended_keeps_nobody_alive) {
 
 /* Below the stack pointer of one that sleeps lie its dead frames; those that the sleep itself overwrites in part are spared. */
 static NOINLINE void write_below(weir_chan *ch) {
-    __attribute__((unused)) weir_chan *volatile frame[1024];
-    for (int i = 0; i < 256; i++) frame[i] = ch;
-    for (int i = 256; i < 1024; i++) frame[i] = NULL;
+    __attribute__((unused)) weir_chan *volatile frame[6144];
+    for (int i = 0; i < 4096; i++) frame[i] = ch;
+    for (int i = 4096; i < 6144; i++) frame[i] = NULL;
 }
 static _Atomic int sleepers;
 static void sleep_above(int_chan ch) {
@@ -327,11 +327,6 @@ TEST(a_dead_frame_below_a_sleeper_keeps_nobody_alive) {
 }
 
 /* Nor do the dead frames of the thread that asks, which weir does not know from elsewhere. */
-static NOINLINE void write_far_below(weir_chan *ch) {
-    __attribute__((unused)) weir_chan *volatile frame[6144];
-    for (int i = 0; i < 4096; i++) frame[i] = ch;
-    for (int i = 4096; i < 6144; i++) frame[i] = NULL;
-}
 static _Atomic uintptr_t veiled;
 static void be_stuck_veiled(int_chan ch) {
     veiled = veil(weir_chan_of(ch));
@@ -345,7 +340,7 @@ static int let_it_ask(void *thread) {
 }
 static void *ask_above(void *arg) {
     TEST_UNTIL(main_waits);
-    write_far_below(unveil(veiled));
+    write_below(unveil(veiled));
     scrub();
     all_are_found();
     return arg;
