@@ -362,8 +362,7 @@ static NOINLINE void held_by_handlers(const char *what, void (*fn)(void), int fl
     tidily(put_handle);
     while_proving(what, fn);
     CHECK_GE(moves, 1);
-    tidily(wipe_places);
-    if (HEAP_IS_KNOWN) CHECK_LEAKED(1); /* there was no other handle */
+    tidily(wipe_places); /* (that it has leaked now cannot be asked for: the storm's thread has ended, and its stack is kept) */
     tidily(end_waiter);
 }
 TEST(held_by_a_handler_over_a_goroutine_that_computes) {
