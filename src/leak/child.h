@@ -76,8 +76,8 @@ void wr_mark_drain(void);
 void wr_mark_range(uintptr_t lo, uintptr_t hi);
 void wr_mark_all(uintptr_t lo, uintptr_t hi); /* the same, but not only of pages that are private */
 
-/* judge.c's part in it: a thing has been marked (a block only if it was said that it wakes somebody); a goroutine has come alive; a block that is not to be scanned word by word (true: it
- * has been dealt with). */
+/* judge.c's part in it: a thing has been marked (a block only if it was said that it wakes somebody); a goroutine has
+ * come alive; a block that is not to be scanned word by word (true: it has been dealt with). */
 void wr_reached(uintptr_t key);
 void wr_alive(struct g *g);
 bool wr_scan_specially(uintptr_t lo, uintptr_t hi);

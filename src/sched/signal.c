@@ -187,12 +187,15 @@ bool wr_signal_freeze(struct m *m) {
     return atomic_load(&m->frozen) == 2;
 }
 
+static void let_faults_in(sigset_t *mask) {
+    static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP };
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) sigdelset(mask, faults[i]);
+}
+
 void wr_signal_setup(void) {
     struct sigaction now = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK };
-    /* The program's handlers wait meanwhile: who is stopped is to do nothing. */
-    static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP };
-    sigfillset(&now.sa_mask);
-    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) sigdelset(&now.sa_mask, faults[i]);
+    sigfillset(&now.sa_mask); /* the program's handlers wait meanwhile: who is stopped is to do nothing */
+    let_faults_in(&now.sa_mask);
     n_libc_code = n_waiting_code = 0;
     dl_iterate_phdr(note_libc, NULL);
     void *const waiting[] = { (void *)clock_nanosleep, (void *)poll, (void *)ppoll, (void *)select, (void *)pselect,
@@ -203,11 +206,11 @@ void wr_signal_setup(void) {
 }
 
 void wr_signal_unblock(const sigset_t *mask) {
-    static const int needed[] = { SIGURG, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP };
     sigset_t set;
     if (mask) set = *mask;
     else pthread_sigmask(SIG_SETMASK, NULL, &set);
-    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) sigdelset(&set, needed[i]);
+    let_faults_in(&set);
+    sigdelset(&set, SIGURG);
     pthread_sigmask(SIG_SETMASK, &set, NULL);
 }
 
