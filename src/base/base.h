@@ -87,6 +87,13 @@ static inline void wr_fence(void) { atomic_fetch_add_explicit(&wr_fence_word, 1,
 static inline void wr_fence(void) { atomic_thread_fence(memory_order_seq_cst); }
 #endif
 
+/* A function that reads plain fields of what others may be changing, and for which any value of theirs will do. */
+#ifdef WR_TSAN
+#define WR_RACY __attribute__((no_sanitize("thread"), noinline))
+#else
+#define WR_RACY
+#endif
+
 /* Data of weir's own that leads to nothing of the program's, though it has pointers: no root for the leak proof. */
 #define WR_PRIVATE __attribute__((section("weir_private")))
 

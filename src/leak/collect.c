@@ -150,18 +150,13 @@ static void copy_one(struct collect *c, struct g *g, bool held, const struct wr_
     c->n++;
 }
 
-/* What is read here may be of one that starts anew; but then it is none of those. Not TSan's business, thus. */
-#ifdef WR_TSAN
-#define RACY __attribute__((no_sanitize("thread"), noinline))
-#else
-#define RACY
-#endif
+/* WR_RACY here: the id may be of one that starts anew; but then it is none of those. */
 
 static const struct wr_verdict *verdict_on(const struct collect *c, uint64_t id) {
     const struct wr_verdict key = { .id = id };
     return c->n_verdicts ? bsearch(&key, c->verdicts, c->n_verdicts, sizeof key, by_verdict_id) : NULL;
 }
-RACY static bool want_proven(const struct g *g, const void *c) {
+WR_RACY static bool want_proven(const struct g *g, const void *c) {
     return atomic_load_explicit(&g->leaked, memory_order_relaxed) || verdict_on(c, g->id);
 }
 static bool visit_proven(struct g *g, bool held, void *arg) {
@@ -177,7 +172,7 @@ static bool visit_proven(struct g *g, bool held, void *arg) {
     return c->n < BATCH;
 }
 
-RACY static bool visit_living(struct g *g, bool held, void *arg) {
+WR_RACY static bool visit_living(struct g *g, bool held, void *arg) {
     struct collect *c = arg;
     if (g == c->self || g->foreign || g->id < c->from) return true;
     copy_one(c, g, held, NULL);
@@ -188,8 +183,8 @@ static bool is_creator(const struct collect *c, uint64_t id) {
     const struct creator key = { .id = id };
     return bsearch(&key, c->creators, c->n_creators, sizeof key, by_creator_id) != NULL;
 }
-RACY static bool want_creator(const struct g *g, const void *c) { return is_creator(c, g->id); }
-RACY static bool visit_creator(struct g *g, bool held, void *arg) {
+WR_RACY static bool want_creator(const struct g *g, const void *c) { return is_creator(c, g->id); }
+WR_RACY static bool visit_creator(struct g *g, bool held, void *arg) {
     struct collect *c = arg;
     if (g == c->self || !is_creator(c, g->id)) return true;
     copy_one(c, g, held, NULL);

@@ -33,10 +33,8 @@ struct look {
     bool busy;             /* somebody runs, or is about to */
 };
 
-#ifdef WR_TSAN
-__attribute__((no_sanitize("thread"), noinline)) /* ids and waits of goroutines that run */
-#endif
-static void look_at(struct g *g, bool held, void *arg) {
+/* Ids and waits of goroutines that run. */
+WR_RACY static void look_at(struct g *g, bool held, void *arg) {
     struct look *look = arg;
     if (g == look->self) return;
     if (!g->foreign && g->id >= look->from) look->inside++;

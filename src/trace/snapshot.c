@@ -15,12 +15,6 @@
 
 /* Fields of a goroutine that runs, or that starts anew meanwhile, are read as they are: any value of theirs is
  * valid, and the caller looks at the id twice. */
-#ifdef WR_TSAN
-#define RACY __attribute__((no_sanitize("thread"), noinline))
-#else
-#define RACY
-#endif
-
 /* Stands for a stack that could not be had: its thread did not answer. */
 __attribute__((noinline)) static void stack_unavailable(void) { __asm__ volatile(""); }
 
@@ -78,7 +72,7 @@ static const char *const state_text[] = {
     [WR_G_WAITING] = "waiting", [WR_G_BLOCKING] = "syscall",
 };
 
-RACY static void take_state(struct g *g, struct wr_snapshot *s) {
+WR_RACY static void take_state(struct g *g, struct wr_snapshot *s) {
     uint32_t state = atomic_load_explicit(&g->state, memory_order_acquire);
     struct wr_wait *w = atomic_load_explicit(&g->wait, memory_order_acquire);
     s->state = state < sizeof state_text / sizeof state_text[0] ? state_text[state] : "running";
@@ -90,7 +84,7 @@ RACY static void take_state(struct g *g, struct wr_snapshot *s) {
     s->leaked = atomic_load_explicit(&g->leaked, memory_order_relaxed);
 }
 
-RACY static void take_identity(struct g *g, struct wr_snapshot *s) {
+WR_RACY static void take_identity(struct g *g, struct wr_snapshot *s) {
     memset(s, 0, offsetof(struct wr_snapshot, labels) + 1);
     s->n = 0;
     s->id = g->id;
@@ -100,8 +94,8 @@ RACY static void take_identity(struct g *g, struct wr_snapshot *s) {
     s->locked = g->foreign || g->locked_m;
 }
 
-RACY static uint64_t id_of(const struct g *g) { return g->id; }
-RACY static uintptr_t start_of(const struct g *g) { return (uintptr_t)g->fn; }
+WR_RACY static uint64_t id_of(const struct g *g) { return g->id; }
+WR_RACY static uintptr_t start_of(const struct g *g) { return (uintptr_t)g->fn; }
 
 static void take_parked(struct g *g, struct wr_snapshot *s, uintptr_t *pcs) {
     s->n = wr_unwind_parked(g->sp, pcs, WR_DEPTH + 1);
