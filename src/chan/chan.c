@@ -251,8 +251,7 @@ int weir_chan_try_recv(weir_chan *ch, void *elem) {
 int weir_chan_close(weir_chan *ch) {
     wr_chan_check(ch, "weir_close");
     if (!ch) return -EINVAL;
-    struct g *first = NULL, *last = NULL;
-    uint32_t n = 0;
+    struct wr_batch woken = { 0 };
     wr_lock(&ch->lock, WR_RANK_CHAN);
     if (ch->closed) {
         wr_unlock(&ch->lock, WR_RANK_CHAN);
@@ -264,16 +263,11 @@ int weir_chan_close(weir_chan *ch) {
         for (struct wr_node *node; (node = claim_first(ch, queue));) {
             if (!side && node->elem) memset(node->elem, 0, ch->elem_size);
             node->extra = -EPIPE;
-            struct g *g = node->wait->g; /* ours until it is made ready: chain it */
-            if (last) last->next = g;
-            else first = g;
-            last = g;
-            n++;
+            wr_batch_add(&woken, node->wait->g);
         }
     }
     wr_unlock(&ch->lock, WR_RANK_CHAN);
-    if (n == 1) wr_ready(first);
-    else if (n > 1) wr_ready_all(first, last, n);
+    wr_ready_all(&woken);
     return 0;
 }
 

@@ -13,8 +13,7 @@
 
 struct healing {
     weir_leak_report *r;
-    struct g *first, *last;
-    uint32_t n;
+    struct wr_batch healed;
 };
 
 static int by_id(const void *id, const void *leak) {
@@ -30,18 +29,14 @@ static void heal_one(struct g *g, bool held, void *arg) {
     if (!bsearch(&id, h->r->leaks, h->r->n, sizeof *h->r->leaks, by_id)) return;
     struct wr_wait *w = atomic_load_explicit(&g->wait, memory_order_acquire);
     if (!w || !w->cancellable || !wr_claim(w, -EDEADLK)) return;
-    g->next = NULL;
-    if (h->last) h->last->next = g;
-    else h->first = g;
-    h->last = g;
-    h->n++;
+    wr_batch_add(&h->healed, g);
 }
 
 int weir_leak_heal(weir_leak_report *r) {
     struct healing h = { .r = r };
     if (!r || !r->n || !wr_dump_enter()) return 0;
     wr_each_goroutine(heal_one, &h);
-    if (h.n) wr_ready_all(h.first, h.last, h.n);
+    wr_ready_all(&h.healed);
     wr_dump_leave();
-    return (int)h.n;
+    return (int)h.healed.n;
 }

@@ -128,25 +128,27 @@ void wr_ready(struct g *g) {
     wr_wake_worker();
 }
 
-void wr_ready_all(struct g *first, struct g *last, uint32_t n) {
-    struct g *head = NULL, *tail = NULL;
-    uint32_t ours = 0;
-    last->next = NULL;
-    for (struct g *g = first, *next; n > 0 && g; g = next) {
+/* Marks them, and takes out those of foreign threads, who run from then on. */
+struct wr_batch wr_batch_mark(const struct wr_batch *b) {
+    struct wr_batch ours = { 0 };
+    for (struct g *g = b->first, *next; g; g = next) {
         next = g->next;
         atomic_store_explicit(&g->state, WR_G_RUNNABLE, memory_order_release);
-        if (g->foreign) {
-            ready_foreign(g);
-            continue;
-        }
-        if (tail) tail->next = g;
-        else head = g;
-        tail = g;
-        ours++;
+        if (g->foreign) ready_foreign(g);
+        else wr_batch_add(&ours, g);
     }
-    if (!head) return;
+    return ours;
+}
+
+void wr_ready_all(const struct wr_batch *b) {
+    if (b->n == 1) {
+        wr_ready(b->first);
+        return;
+    }
+    struct wr_batch ours = wr_batch_mark(b);
+    if (!ours.n) return;
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
-    wr_global_push(head, tail, ours);
+    wr_global_push(ours.first, ours.last, ours.n);
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     wr_wake_worker();
 }
@@ -160,8 +162,7 @@ void wr_cancel_init(struct wr_cancel *c) {
 
 /* A wait in the list is alive: its goroutine takes it out, under the lock, before it leaves wr_park. */
 bool wr_cancel_fire(struct wr_cancel *c, int err) {
-    struct g *first = NULL, *last = NULL;
-    uint32_t n = 0;
+    struct wr_batch woken = { 0 };
     wr_lock(&c->lock, WR_RANK_CANCEL);
     bool was_open = atomic_load_explicit(&c->err, memory_order_relaxed) == 0;
     if (was_open) {
@@ -169,17 +170,11 @@ bool wr_cancel_fire(struct wr_cancel *c, int err) {
         for (struct wr_list *l; (l = wr_list_pop(&c->waits));) {
             struct wr_wait *w = wr_container(l, struct wr_wait, in_cancel);
             struct g *g = w->g;
-            if (!wr_claim(w, err)) continue;
-            g->next = NULL;
-            if (last) last->next = g;
-            else first = g;
-            last = g;
-            n++;
+            if (wr_claim(w, err)) wr_batch_add(&woken, g);
         }
     }
     wr_unlock(&c->lock, WR_RANK_CANCEL);
-    if (n == 1) wr_ready(first);
-    else if (n > 1) wr_ready_all(first, last, n);
+    wr_ready_all(&woken);
     return was_open;
 }
 

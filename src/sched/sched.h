@@ -120,8 +120,13 @@ int wr_park_until(struct wr_wait *w, weir_time when);
 /* Make the goroutine whose wait the caller has claimed run again, soon, on this processor if it can (it takes the runnext slot). Any
  * thread; short locks of rank below SCHED may be held. */
 void wr_ready(struct g *g);
-/* The same for a chain of n goroutines, linked through g->next, first to last. */
-void wr_ready_all(struct g *first, struct g *last, uint32_t n);
+/* The same for many: collected here, linked through g->next, and made ready together. Until then they are the collector's. */
+struct wr_batch {
+    struct g *first, *last;
+    uint32_t n;
+};
+static inline void wr_batch_add(struct wr_batch *b, struct g *g);
+void wr_ready_all(const struct wr_batch *b);
 
 /* ---- Cancelling --------------------------------------------------------------------------------- */
 
@@ -176,6 +181,14 @@ struct g {
 
 /* Visit the labels, newest first; returns how many. On a held goroutine, or one's own. */
 size_t wr_labels_each(const struct g *g, void (*visit)(const char *key, const char *value, void *arg), void *arg);
+
+static inline void wr_batch_add(struct wr_batch *b, struct g *g) {
+    g->next = NULL;
+    if (b->last) b->last->next = g;
+    else b->first = g;
+    b->last = g;
+    b->n++;
+}
 
 static inline void wr_wait_publish(struct wr_wait *w) {
     w->published = true;

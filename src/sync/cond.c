@@ -58,11 +58,11 @@ int weir_cond_signal(weir_cond *c) {
 }
 
 int weir_cond_broadcast(weir_cond *c) {
-    struct wr_woken woken = { 0 };
+    struct wr_batch woken = { 0 };
     if (nobody_waits(c)) return 0;
     wr_waitq_lock(&c->q_);
     wr_waitq_take_all(&c->q_, &woken);
     wr_waitq_unlock(&c->q_);
-    wr_woken_ready(&woken);
+    wr_ready_all(&woken);
     return 0;
 }

@@ -20,14 +20,14 @@ static inline bool swap_word(weir_once *o, uint32_t *seen, uint32_t next) {
 
 static void finish(weir_block_ *b) {
     weir_once *o = b->a_;
-    struct wr_woken woken = { 0 };
+    struct wr_batch woken = { 0 };
     uint32_t seen = RUNNING;
     if (swap_word(o, &seen, DONE)) return;
     wr_waitq_lock(&o->q_);
     wr_waitq_take_all(&o->q_, &woken);
     atomic_store_explicit(wr_atomic32(&o->state_), DONE, memory_order_release);
     wr_waitq_unlock(&o->q_);
-    wr_woken_ready(&woken);
+    wr_ready_all(&woken);
 }
 
 static void wait_for_first(weir_once *o) {

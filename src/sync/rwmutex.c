@@ -221,7 +221,7 @@ static inline bool somebody_to_wake(uint64_t seen) {
  * again. We have WRITER until the word says otherwise, and nobody of those whom we take off can return before wr_ready.
  */
 static bool pass_on(weir_rwmutex *rw) {
-    struct wr_woken woken = { 0 };
+    struct wr_batch woken = { 0 };
     wr_waitq_lock(&rw->q_);
     uint64_t seen = word(rw), readers = wr_waitq_count(&rw->q_), next = readers * READER;
     bool starving = seen & STARVING;
@@ -249,11 +249,11 @@ static bool pass_on(weir_rwmutex *rw) {
             rw->drain_ = writer; /* it sleeps on, until they are out */
         } else {
             (void)wr_claim(writer->wait, starving ? WR_YOURS : WR_COMPETE);
-            wr_woken_add(&woken, writer);
+            wr_batch_add(&woken, writer->wait->g);
         }
     }
     wr_waitq_unlock(&rw->q_);
-    wr_woken_ready(&woken);
+    wr_ready_all(&woken);
     return true;
 }
 

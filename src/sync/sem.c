@@ -8,13 +8,13 @@
 #include "sync/sync.h"
 
 /* With the lock held: serve whom there is enough for, in order. Units are taken on the waiter's behalf. */
-static void serve(weir_sem *s, struct wr_woken *woken) {
+static void serve(weir_sem *s, struct wr_batch *woken) {
     struct wr_node *node;
     while ((node = wr_waitq_first(&s->q_)) && wr_node_number(node) <= s->size_ - s->used_) {
         wr_waitq_remove(&s->q_, node);
         if (!wr_claim(node->wait, 1)) continue; /* cancelled; it finds itself unlinked */
         s->used_ += wr_node_number(node);
-        wr_woken_add(woken, node);
+        wr_batch_add(woken, node->wait->g);
     }
 }
 
@@ -33,14 +33,14 @@ static bool take(weir_sem *s, int64_t n) {
 
 /* A cancelled waiter takes nothing along, and lets the next ones in. */
 static void withdraw(weir_sem *s, struct wr_node *node) {
-    struct wr_woken woken = { 0 };
+    struct wr_batch woken = { 0 };
     wr_waitq_lock(&s->q_);
     if (wr_node_linked(node)) {
         wr_waitq_remove(&s->q_, node);
         serve(s, &woken);
     }
     wr_waitq_unlock(&s->q_);
-    wr_woken_ready(&woken);
+    wr_ready_all(&woken);
 }
 
 int weir_sem_acquire(weir_sem *s, int64_t n) {
@@ -74,7 +74,7 @@ int weir_sem_try_acquire(weir_sem *s, int64_t n) {
 }
 
 int weir_sem_release(weir_sem *s, int64_t n) {
-    struct wr_woken woken = { 0 };
+    struct wr_batch woken = { 0 };
     if (n < 0) return -EINVAL;
     wr_waitq_lock(&s->q_);
     if (n > s->used_) {
@@ -84,6 +84,6 @@ int weir_sem_release(weir_sem *s, int64_t n) {
     s->used_ -= n;
     serve(s, &woken);
     wr_waitq_unlock(&s->q_);
-    wr_woken_ready(&woken);
+    wr_ready_all(&woken);
     return 0;
 }

@@ -94,27 +94,6 @@ static inline void wr_waitq_remove(struct weir_waitq_ *q, struct wr_node *node) 
     wr_waitq_count_set(q, wr_waitq_count(q) - 1);
 }
 
-/* Goroutines whose waits were claimed under the lock, to be made ready in that order once it is dropped. */
-struct wr_woken {
-    struct g *first, *last;
-    uint32_t n;
-};
-static inline void wr_woken_add(struct wr_woken *woken, const struct wr_node *node) {
-    struct g *g = node->wait->g;
-    g->next = NULL;
-    if (woken->last)
-        woken->last->next = g;
-    else
-        woken->first = g;
-    woken->last = g, woken->n++;
-}
-static inline void wr_woken_ready(struct wr_woken *woken) {
-    if (woken->n == 1)
-        wr_ready(woken->first);
-    else if (woken->n > 1)
-        wr_ready_all(woken->first, woken->last, woken->n);
-}
-
 /* Take the first waiter off the queue and claim it for `code`; NULL: none is left. Those that somebody else has
  * claimed, cancelled ones, are taken off on the way: they find themselves unlinked. */
 static inline struct wr_node *wr_waitq_take(struct weir_waitq_ *q, int32_t code) {
@@ -127,9 +106,9 @@ static inline struct wr_node *wr_waitq_take(struct weir_waitq_ *q, int32_t code)
 }
 
 /* Take every waiter. */
-static inline void wr_waitq_take_all(struct weir_waitq_ *q, struct wr_woken *woken) {
+static inline void wr_waitq_take_all(struct weir_waitq_ *q, struct wr_batch *woken) {
     struct wr_node *node;
-    while ((node = wr_waitq_take(q, 1))) wr_woken_add(woken, node);
+    while ((node = wr_waitq_take(q, 1))) wr_batch_add(woken, node->wait->g);
 }
 
 /*

@@ -28,7 +28,7 @@ static inline uint64_t word(weir_wg *wg) {
 
 /* Bring the count from what `seen` says to 0 and wake all; false: the word is not what it was, look again. */
 static bool end_waits(weir_wg *wg, uint64_t seen) {
-    struct wr_woken woken = { 0 };
+    struct wr_batch woken = { 0 };
     wr_waitq_lock(&wg->q_);
     if (!swap_word(wg, &seen, 0)) {
         wr_waitq_unlock(&wg->q_);
@@ -36,7 +36,7 @@ static bool end_waits(weir_wg *wg, uint64_t seen) {
     }
     wr_waitq_take_all(&wg->q_, &woken);
     wr_waitq_unlock(&wg->q_);
-    wr_woken_ready(&woken);
+    wr_ready_all(&woken);
     return true;
 }
 
