@@ -32,14 +32,15 @@ void wr_put_idle_p(struct p *p) {
     atomic_fetch_add_explicit(&wr_sched.n_idle_ps, 1, memory_order_relaxed);
 }
 
-/* Take an idle thread, rather not the one that keeps the time. */
+/* Take an idle thread, rather not the one that keeps the time, nor the one that sleeps in the poller. */
 static struct m *take_idle_m(void) {
     struct m **at = &wr_sched.idle_ms, **best = NULL;
-    for (; *at; at = &(*at)->next_idle)
-        if (!best || (*at)->sleeps_until == WR_NEVER) {
-            best = at;
-            if ((*at)->sleeps_until == WR_NEVER) break;
-        }
+    struct m *poller = atomic_load_explicit(&wr_sched.poller, memory_order_relaxed);
+    for (; *at; at = &(*at)->next_idle) {
+        bool free = (*at)->sleeps_until == WR_NEVER && *at != poller;
+        if (!best || free) best = at;
+        if (free) break;
+    }
     if (!best) return NULL;
     struct m *m = *best;
     *best = m->next_idle;
@@ -48,9 +49,14 @@ static struct m *take_idle_m(void) {
     return m;
 }
 
+/*
+ * It sleeps on its futex, or in the poller. Which, it says before it looks at `wake` for the last time (wr_idle: poller = m; then
+ * wake?); we write `wake` and then look. Both sequentially consistent, so it finds `wake`, or we find it to be the poller.
+ */
 void wr_wake_m(struct m *m) {
-    atomic_store_explicit(&m->wake, 1, memory_order_release);
-    wr_futex_wake(&m->wake, 1);
+    atomic_store(&m->wake, 1);
+    if (atomic_load(&wr_sched.poller) == m) wr_poll_interrupt();
+    else wr_futex_wake(&m->wake, 1);
 }
 
 static struct m *m_new(struct p *p, bool spinning) {
@@ -132,8 +138,18 @@ bool wr_any_queue(void) {
     return atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) > 0;
 }
 
-/* Something to run, or a time to keep and nobody idle who does: whoever gets the P finds nothing, and is the keeper then. */
-static bool has_work(void) { return wr_any_queue() || (!wr_sched.idle_ms && wr_timers_first() != WR_NEVER); }
+static bool unpolled(void) { return atomic_load(&wr_sched.waiting) && !atomic_load(&wr_sched.poller); }
+
+/* Something to run, or a time to keep, or the poller to ask, and nobody idle who does: whoever gets the P finds nothing, and is the
+ * keeper then. */
+static bool has_work(void) { return wr_any_queue() || (!wr_sched.idle_ms && (wr_timers_first() != WR_NEVER || unpolled())); }
+
+void wr_see_to_poller(void) {
+    if (!unpolled() || atomic_load_explicit(&wr_sched.stopping, memory_order_relaxed)) return;
+    struct p *p;
+    if (wr_sched.idle_ms) wr_wake_m(wr_sched.idle_ms); /* stays in the list: it comes out by itself, looks, and goes to sleep there */
+    else if ((p = wr_take_idle_p())) wr_start_m(p, false);
+}
 
 void wr_hand_off(struct p *p) {
     bool stopping = atomic_load_explicit(&wr_sched.stopping, memory_order_relaxed);
@@ -144,6 +160,7 @@ void wr_hand_off(struct p *p) {
     wr_put_idle_p(p);
     wr_fence(); /* idle, fence, look, as in find_runnable */
     if (!stopping && wr_any_queue() && (p = wr_take_idle_p())) wr_start_m(p, false);
+    else wr_see_to_poller();
 }
 
 /* ---- Idling ---------------------------------------------------------------------------------------- */
@@ -156,7 +173,8 @@ static int other_threads(void) {
 /* sched.lock held; a thread has just gone idle. True: nobody can ever wake anybody. */
 static bool deadlocked(void) {
     if (wr_sched.n_running || wr_sched.mode != WR_MODE_MAIN || atomic_load(&wr_sched.main_done) ||
-        atomic_load(&wr_sched.stopping) || atomic_load(&wr_sched.foreign) || wr_timers_first() != WR_NEVER ||
+        atomic_load(&wr_sched.stopping) || atomic_load(&wr_sched.foreign) || atomic_load(&wr_sched.waiting) ||
+        wr_timers_first() != WR_NEVER ||
         atomic_load(&wr_sched.global_n) || (atomic_load(&wr_sched.live) == 0 && !wr_sched.main_exited))
         return false;
     int n = atomic_load(&wr_sched.made_ps);
@@ -190,7 +208,21 @@ void wr_outside_end(void) {
     if (dead) report_deadlock();
 }
 
-/* Sleep without a P until woken, or until the earliest timer if nobody else waits for that. */
+/* What the poller has brought goes to a P, if there is an idle one, or to everybody. */
+static void take_in(struct m *m, const struct wr_batch *polled) {
+    struct wr_batch ours = wr_batch_mark(polled);
+    if (!ours.n) return;
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    struct p *p = atomic_load_explicit(&m->p, memory_order_relaxed);
+    if (!p && (p = wr_take_idle_p())) atomic_store_explicit(&m->p, p, memory_order_release);
+    if (!p) wr_global_push(ours.first, ours.last, ours.n);
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+    if (p) wr_ring_push_all(p, &ours);
+    else wr_wake_worker();
+}
+
+/* Sleep without a P until woken, or until the earliest timer if nobody else waits for that; in the poller, if nobody else does and somebody
+ * waits for a descriptor. */
 void wr_idle(struct m *m) {
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
     if (atomic_load_explicit(&m->p, memory_order_relaxed) || atomic_load(&wr_sched.stopping) ||
@@ -201,6 +233,8 @@ void wr_idle(struct m *m) {
     weir_time first = wr_timers_first(), until = first;
     for (struct m *other = wr_sched.idle_ms; other; other = other->next_idle)
         if (other->sleeps_until <= first) until = WR_NEVER;
+    bool polls = unpolled();
+    if (polls) atomic_store(&wr_sched.poller, m);
     m->sleeps_until = until;
     m->new_timer = 0;
     m->idle = true;
@@ -212,14 +246,17 @@ void wr_idle(struct m *m) {
     if (dead) report_deadlock();
 
     bool timed = false;
-    while (!atomic_load_explicit(&m->wake, memory_order_acquire)) {
+    struct wr_batch polled = { 0 };
+    while (!atomic_load(&m->wake) && !polled.n) {
         if (until != WR_NEVER && wr_now() >= until) {
             timed = true;
             break;
         }
-        wr_futex_wait(&m->wake, 0, until);
+        if (polls) wr_poll(until, &polled);
+        else wr_futex_wait(&m->wake, 0, until);
     }
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    if (polls) atomic_store(&wr_sched.poller, NULL);
     atomic_store_explicit(&m->wake, 0, memory_order_relaxed);
     if (m->idle) { /* nobody took it out: a timer, or somebody wants it to look at the timers again */
         struct m **at = &wr_sched.idle_ms;
@@ -232,6 +269,7 @@ void wr_idle(struct m *m) {
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     /* Firing needs no P: what becomes ready goes to the global queue. So timers fire though every P is busy. */
     if (timed) wr_timers_run_all(wr_now());
+    take_in(m, &polled);
 }
 
 /* A thread tied to a goroutine runs nothing else: it gives its P away and sleeps until run_locked hands it that goroutine with

@@ -21,6 +21,7 @@
 #ifndef WR_SCHED_INNER_H
 #define WR_SCHED_INNER_H
 
+#include "sched/poll.h"
 #include "sched/sched.h"
 
 #include <pthread.h>
@@ -102,6 +103,9 @@ struct sched {
     uint32_t n_running;          /* threads that are not idle: 0 = nobody will make work */
     uint32_t n_outside;          /* those of them that are no workers: between wr_outside_begin and wr_outside_end */
     struct m *all_ms;
+    _Atomic(struct m *) poller;  /* the idle thread that sleeps in the poller; set under the lock */
+    _Atomic uint32_t waiting;    /* between wr_poll_begin and wr_poll_end: somebody is to ask the poller */
+    _Atomic uint32_t polls;      /* times it has been asked: sysmon sees by it that nobody does */
     _Atomic uint32_t spinning;   /* threads that look for work */
     _Atomic int procs;           /* Ps in use */
     _Atomic int made_ps;         /* entries of ps */
@@ -160,6 +164,7 @@ struct g *wr_global_pop(struct p *p);                             /* sched.lock 
 void wr_ring_push(struct p *p, struct g *g);
 struct g *wr_ring_pop(struct p *p);
 void wr_next_push(struct p *p, struct g *g);
+void wr_ring_push_all(struct p *p, const struct wr_batch *b);     /* the owner's, who runs the first of them next */
 void wr_push_ready(struct p *p, struct g *g);                     /* runnext, or without a P the global queue */
 bool wr_queue_empty(struct p *p);
 struct g *wr_steal(struct p *thief, struct p *victim, bool also_next);
@@ -179,9 +184,17 @@ struct p *wr_take_idle_p(void);            /* sched.lock held; NULL: none */
 void wr_put_idle_p(struct p *p);           /* sched.lock held */
 bool wr_start_m(struct p *p, bool spinning); /* sched.lock held; false: no thread could be made, p is idle */
 bool wr_any_queue(void);                   /* is anything in any run queue? */
-void wr_wake_m(struct m *m);               /* sched.lock held */
+void wr_wake_m(struct m *m);
+void wr_see_to_poller(void);               /* sched.lock held: if somebody waits for the poller, let an idle thread sleep there */
 void wr_idle(struct m *m);                 /* sleep without a P */
 void wr_idle_locked(struct m *m);          /* a thread that is tied to a goroutine sleeps until that runs */
+
+/* park.c */
+struct wr_batch wr_batch_mark(const struct wr_batch *b); /* runnable from now on, but in no queue yet */
+
+/* poll.c */
+void wr_poll(weir_time until, struct wr_batch *ready); /* the poller: sleep until something is ready, or until then. 0: anybody: only look */
+void wr_poll_interrupt(void);              /* wake the poller, which then looks at m->wake */
 
 /* worker.c */
 void *wr_m_main(void *arg);

@@ -168,8 +168,7 @@ static void let_threads_end(void) {
         last = NULL;
         for (struct m *m = wr_sched.all_ms; m; m = m->next_m) {
             if (atomic_load_explicit(&m->gone, memory_order_acquire) || atomic_load(&m->frozen) == 2) continue;
-            atomic_store(&m->wake, 1);
-            wr_futex_wake(&m->wake, 1);
+            wr_wake_m(m);
             bool inside = atomic_load(&m->busy);
             if (atomic_load(&m->blocking)) atomic_store(&m->frozen, 1);
             else if (inside || now < (atomic_load(&m->in_weir) ? end + 2 * WEIR_SECOND : end)) last = m;

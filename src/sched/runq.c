@@ -76,6 +76,18 @@ void wr_ring_push(struct p *p, struct g *g) {
     }
 }
 
+void wr_ring_push_all(struct p *p, const struct wr_batch *b) {
+    bool others = b->n > 1 || !wr_queue_empty(p);
+    for (struct g *g = b->first, *next; g; g = next) {
+        next = g->next;
+        wr_ring_push(p, g);
+    }
+    if (others) {
+        wr_fence(); /* the publisher's, see worker.c */
+        wr_wake_worker();
+    }
+}
+
 void wr_next_push(struct p *p, struct g *g) {
     struct g *kicked = atomic_exchange(&p->runnext, g); /* the publisher's fence, see worker.c */
     if (kicked) {

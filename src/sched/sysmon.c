@@ -59,6 +59,25 @@ static bool retake_stuck(weir_time now) {
     return again;
 }
 
+/* Nobody has asked the poller since last time: an idle thread shall, or else we do. */
+static void see_to_poller(void) {
+    static uint32_t seen;
+    uint32_t polls = atomic_load_explicit(&wr_sched.polls, memory_order_relaxed);
+    bool stale = polls == seen;
+    seen = polls;
+    if (!stale || !atomic_load(&wr_sched.waiting) || atomic_load(&wr_sched.poller)) return;
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    bool idle = wr_sched.idle_ms;
+    if (idle) wr_see_to_poller();
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+    if (idle) return;
+    wr_outside_begin();
+    struct wr_batch polled = { 0 };
+    wr_poll(0, &polled);
+    wr_ready_all(&polled);
+    wr_outside_end();
+}
+
 static void *sysmon_main(void *arg) {
     (void)arg;
     uintptr_t hi;
@@ -80,6 +99,7 @@ static void *sysmon_main(void *arg) {
             wr_timers_run_all(now);
             wr_outside_end();
         }
+        see_to_poller();
         weir_duration pause = retake_stuck(now) ? SOON : PERIOD;
         if (now - last_trim >= TRIM_EVERY) {
             wr_stacks_trim();
@@ -88,7 +108,7 @@ static void *sysmon_main(void *arg) {
         wr_lock(&wr_sched.lock, WR_RANK_SCHED);
         if (wr_sched.n_running > 0) last_busy = now;
         /* Idle threads keep the time among them; those that are tied to a goroutine do not. model/timer.pml */
-        bool kept = wr_sched.idle_ms || wr_timers_first() == WR_NEVER;
+        bool kept = wr_sched.idle_ms || (wr_timers_first() == WR_NEVER && !atomic_load(&wr_sched.waiting));
         bool rest = now - last_busy > WEIR_SECOND && now - last_trim > TRIM_EVERY / 2 && kept;
         /* Under the lock that every thread takes when it starts to run, and then reads this. */
         if (rest) atomic_store(&wr_sched.sysmon_idle, 1);

@@ -15,6 +15,10 @@
  * was published. So that a burst is not served by one thread alone, the last spinner that finds work wakes another
  * before it runs it. At most half as many threads spin as Ps are busy.
  *
+ * The poller. Each busy P asks it now and then, and when it has nothing to run; of the idle threads one sleeps in it. That one is
+ * not woken for an edge's sake: it takes what came and runs it, and who runs dry next sleeps there. Where all are busy with
+ * goroutines that do not give way, sysmon asks.
+ *
  * Timers. Each busy P fires its own between goroutines. An idle thread that is the keeper sleeps only until the earliest of all heaps.
  */
 #include "sched/inner.h"
@@ -95,6 +99,19 @@ static inline void tell_new_timer(struct m *m) {
     wr_wake_for_timer(when);
 }
 
+/* Ask the poller without sleeping there, unless somebody does. False: nothing came. */
+static bool poll_now(struct p *p) {
+    if (wr_likely(!atomic_load_explicit(&wr_sched.waiting, memory_order_relaxed)) ||
+        atomic_load_explicit(&wr_sched.poller, memory_order_relaxed))
+        return false;
+    struct wr_batch polled = { 0 };
+    wr_poll(0, &polled);
+    polled = wr_batch_mark(&polled);
+    if (!polled.n) return false;
+    wr_ring_push_all(p, &polled);
+    return true;
+}
+
 /* Who runs next: every choice goes through here or through pick_local, its short form. NULL: the runtime stops. */
 static struct g *find_runnable(struct m *m) {
     for (;;) {
@@ -135,6 +152,7 @@ static struct g *find_runnable(struct m *m) {
             weir_time now = wr_now();
             if (tick % 61 == 0 || wr_timers_first() <= now) wr_timers_run_all(now);
         }
+        if (tick % 61 == 0) poll_now(p);
         struct g *g = NULL;
         if (atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) > 0 && tick % 61 == 0) {
             wr_lock(&wr_sched.lock, WR_RANK_SCHED);
@@ -148,6 +166,7 @@ static struct g *find_runnable(struct m *m) {
             g = wr_global_pop(p);
             wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
         }
+        if (!g && poll_now(p)) g = wr_ring_pop(p);
         uint32_t busy = (uint32_t)atomic_load_explicit(&wr_sched.procs, memory_order_relaxed) -
                         atomic_load_explicit(&wr_sched.n_idle_ps, memory_order_relaxed);
         if (!g && (m->spinning || 2 * atomic_load_explicit(&wr_sched.spinning, memory_order_relaxed) < busy)) {
@@ -195,7 +214,8 @@ static struct g *pick_local(struct p *p) {
                     p->id >= atomic_load_explicit(&wr_sched.procs, memory_order_relaxed)))
         return NULL;
     if (wr_unlikely(tick % 61 == 0) &&
-        (atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) > 0 || wr_timers_first() != WR_NEVER))
+        (atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) > 0 || wr_timers_first() != WR_NEVER ||
+         atomic_load_explicit(&wr_sched.waiting, memory_order_relaxed)))
         return NULL;
     if (wr_unlikely(tick % 16 == 0)) {
         weir_time first = atomic_load_explicit(&p->timers.first, memory_order_relaxed);

@@ -1,0 +1,59 @@
+/*
+ * Descriptors: read, write, wait, close. They are the system's own, from wherever they come; whoever calls blocks, and not its
+ * thread. Go: package os and net's Conn.
+ *
+ * What holds for all of them
+ * - They obey the current context: -ECANCELED, -ETIMEDOUT. A call that returns either has read or written nothing.
+ * - Deadlines are the context's: weir_timeout (5 * WEIR_SECOND) { n = weir_read(fd, …); }
+ * - No descriptor needs preparing, and none is changed: where one is not O_NONBLOCK (a terminal, a pipe shared with other
+ *   programs), weir waits until it is ready and takes no more than it then gives.
+ * - Any number of goroutines may wait on one descriptor, readers beside writers. What each call takes or gives is one piece; in
+ *   which order goroutines come is open.
+ * - weir_close_fd, not close(2), for a descriptor that another goroutine may be using, and for those that weir has made
+ *   (weir_accept, weir_dial, weir_pipe, …): it wakes those who wait, and the number is given back only when the last call
+ *   that uses it has returned.
+ * - SIGPIPE is never raised: the call returns -EPIPE.
+ * - -EPERM: no runtime is running, so nobody could wake the caller (a call that need not wait works all the same).
+ * - -EBADF: not open, or closed while the call waited. -ENOMEM: no memory to wait with.
+ */
+#ifndef WEIR_IO_H
+#define WEIR_IO_H
+
+WEIR_BEGIN_
+
+/* Read what there is, up to n bytes. The number read, 0 at the end; any error of read(2), negated. A regular file is read by a thread
+ * that may block, unless it is in memory. Blocks; cancellable, but for regular files, once the disk has been asked. Go: Read. */
+WEIR_API_ WEIR_MUST_USE_ int64_t weir_read(int fd, void *buffer, size_t n);
+
+/* Write what there is room for, up to n bytes: at least 1. The number written; any error of write(2), negated. Blocks; cancellable as
+ * weir_read. */
+WEIR_API_ WEIR_MUST_USE_ int64_t weir_write(int fd, const void *data, size_t n);
+
+/* Read exactly n bytes: n; or fewer, if the end came, or an error or the context's end after the first byte (the next call tells
+ * which); or the error, if nothing was read. Blocks; cancellable. Go: io.ReadFull. */
+WEIR_API_ WEIR_MUST_USE_ int64_t weir_read_full(int fd, void *buffer, size_t n);
+
+/* Write all n bytes: n; or fewer, if an error or the context's end came after the first byte (the next call tells which); or the
+ * error, if nothing was written. Blocks; cancellable. Go: Write. */
+WEIR_API_ WEIR_MUST_USE_ int64_t weir_write_all(int fd, const void *data, size_t n);
+
+/*
+ * Wait until fd is ready for one of `events`: WEIR_IN (reading would not block: data, a connection, the end, an error),
+ * WEIR_OUT (writing would not), or both. Returns those that it is ready for, > 0. For libraries that do their own reading and writing:
+ * unlike the other calls it may be used on descriptors that are closed, and their numbers given away, without weir's knowing, as long as
+ * nobody waits on them then. A regular file is always ready. -EINVAL: no events, or others. Blocks; cancellable.
+ */
+enum { WEIR_IN = 1, WEIR_OUT = 2 };
+WEIR_API_ WEIR_MUST_USE_ int weir_wait_fd(int fd, int events);
+
+/* Close fd. Who waits on it is woken with -EBADF, and so is who calls before the last of them has left; then the number
+ * is free. 0; -EBADF: not open, or being closed; -EIO and others of close(2). Does not block, but as close(2) does (SO_LINGER). Not
+ * cancellable. Go: Close. */
+WEIR_API_ int weir_close_fd(int fd);
+
+/* A pipe: fds[0] to read from, fds[1] to write to; closed on exec. 0, -EMFILE, -ENFILE. Does not block. Go: os.Pipe. */
+WEIR_API_ WEIR_MUST_USE_ int weir_pipe(int fds[2]);
+
+WEIR_END_
+
+#endif

@@ -1,0 +1,51 @@
+/*
+ * io: blocking-style calls on descriptors, on the scheduler's poller. This header is for the files of this room; the public side
+ * is include/weir/{io,net,file,process,signal}.h.
+ *
+ * How a call on a descriptor is made
+ *
+ *     static int64_t attempt(int fd, void *arg) { …; return one non-blocking system call: its result, or -errno; }
+ *
+ *     return wr_io(fd, WR_READ, attempt, &arg, 0);
+ *
+ * wr_io holds the descriptor's entry while it goes on, tries, and where the attempt says -EAGAIN waits for the next edge and
+ * tries again. Before each attempt it asks the context, so who is cancelled has had no effect.
+ */
+#ifndef WR_IO_H
+#define WR_IO_H
+
+#include "sched/poll.h"
+
+#include <poll.h>
+#include <sys/types.h>
+
+#pragma GCC visibility push(hidden)
+
+enum wr_side { WR_READ, WR_WRITE };
+
+/* Run attempt until it says something else than -EAGAIN, or -EINTR; or the wait ends by context or close: -ECANCELED, -ETIMEDOUT,
+ * -EBADF, -EPERM, -ENOMEM. `full`: on a stream, a result below it means that the kernel has no more now; 0 where that does not hold.
+ * What the kernel cannot poll (a regular file) gives -EAGAIN. */
+int64_t wr_io(int fd, enum wr_side side, int64_t (*attempt)(int fd, void *arg), void *arg, size_t full);
+
+/* poll(2) for goroutines: how many of the n descriptors are ready, 0 once it is `until`; or the errors of wr_io. The descriptors are in use
+ * meanwhile, so weir_close_fd ends it. -EINVAL: more than WR_IO_POLL_MAX. */
+#define WR_IO_POLL_MAX 16
+int wr_io_poll(struct pollfd *fds, size_t n, weir_time until);
+
+/* A descriptor that weir has just made, non-blocking: what was known of the number before is forgotten. stream: a TCP socket, where a
+ * short read or write means that there is no more. Returns fd; or -ENOMEM, -EMFILE and closes it. */
+int wr_io_made(int fd, bool stream);
+
+/* 0, or how the current context has ended: -ECANCELED, -ETIMEDOUT. */
+static inline int wr_io_ended(void) {
+    struct wr_cancel *c = wr_self()->cancel;
+    return c ? atomic_load_explicit(&c->err, memory_order_acquire) : 0;
+}
+
+/* Run fn(arg), which blocks its thread on a file or the like, off the processors, and not too many at once. fn's result; -ECANCELED,
+ * -ETIMEDOUT: it was not called. */
+int64_t wr_io_blocking(int64_t (*fn)(void *arg), void *arg);
+
+#pragma GCC visibility pop
+#endif
