@@ -16,7 +16,8 @@ struct look {
     size_t seen, parked;   /* that id lives; that many are parked so */
 };
 
-static void look_at(struct g *g, bool held, void *arg) {
+/* One that is not held may be ending, or starting anew. */
+WR_RACY static void look_at(struct g *g, bool held, void *arg) {
     struct look *look = arg;
     if (g->id == look->self || (look->id && g->id != look->id)) return;
     look->seen++;
