@@ -1,6 +1,6 @@
 /*
  * Waking and idling: which thread sleeps and who ends that. The argument that no wake-up is lost is in worker.c; all lists here
- * are guarded by sched.lock. Who keeps the time: model/timer.pml.
+ * are guarded by sched.lock. Who keeps the time: model/timer.pml; who asks the poller: model/poller.pml.
  */
 #include "sched/inner.h"
 
