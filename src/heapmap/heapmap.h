@@ -1,5 +1,6 @@
 /*
- * heapmap: what libweir-heapmap has written down, for weir's leak proof to read (leak/heap_map.c).
+ * heapmap: what libweir-heapmap has written down, for weir's leak proof to read (leak/heap_map.c). Since version 2 one
+ * past the end of what a program has is still inside of its block: where a block begins, no other one ends.
  *
  * A byte for each 16 bytes of address space, in leaves of 1 GiB of addresses, which exist where malloc has given
  * memory:
@@ -24,7 +25,8 @@
 #define HEAPMAP_LEAVES ((size_t)1 << (48 - HEAPMAP_LEAF_BITS))
 #define HEAPMAP_LEAF_SIZE ((size_t)1 << (HEAPMAP_LEAF_BITS - 4))
 
-enum { HEAPMAP_VERSION = 1, HEAPMAP_MANY = 0xf0, HEAPMAP_HALVES = 0xf4 };
+enum { HEAPMAP_VERSION = 2, HEAPMAP_MANY = 0xf0, HEAPMAP_HALVES = 0xf4 };
+enum { HEAPMAP_SPARES = 2 }; /* the version since which one past the end is inside */
 
 struct weir_heapmap {
     uint32_t version, size;              /* of this struct */

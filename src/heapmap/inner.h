@@ -7,7 +7,15 @@
 #define PUBLIC __attribute__((visibility("default")))
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-/* A block that the allocator has given; NULL is none. */
+/*
+ * What to ask the allocator for when a program asks for n. A block is written down in units of 16 bytes (of 8 up to
+ * 8), and the next one may begin where it ends. Then the address one past the end, which a loop may keep when it has
+ * lost all others, would be the next one's begin, and every pointer to a block would count for the one before it, too.
+ * So where n fills its units there is a byte more, which is nobody's. No size overflows.
+ */
+static inline size_t with_spare(size_t n) { return n + (n % 16 == 0 || n == 8); }
+
+/* A block that the allocator has given, of so many bytes with the spare one; NULL is none. */
 void wr_heapmap_enter(void *p, size_t n);
 /* Before the allocator gets it back. */
 void wr_heapmap_take_out(void *p);

@@ -2,9 +2,13 @@
  * C++'s operators new and delete: an allocator may bring its own, which call no malloc. By their mangled names, so
  * that it takes no C++. Those behind us may call malloc and free in turn: then a block is entered, or taken out, twice,
  * which does no harm. An exception of theirs passes through: there is nothing to be undone.
+ *
+ * A sized delete is the one without, as C++ has it by default, and whoever has replaced that: an allocator would believe
+ * the program's size, which is not what it was asked for.
  */
 #include "heapmap/inner.h"
 
+#include <dlfcn.h>
 #include <stdlib.h>
 
 #define PARAMETERS(...) __VA_ARGS__
@@ -15,6 +19,7 @@
         static void *(*_Atomic real)(parameters);                                                   \
         if (!real) real = (void *(*)(parameters))wr_heapmap_next(#mangled);                         \
         if (!real) abort(); /* who calls it has a C++ library */                                    \
+        n = with_spare(n);                                                                          \
         void *p = real arguments;                                                                   \
         wr_heapmap_enter(p, n);                                                                     \
         return p;                                                                                   \
@@ -27,6 +32,15 @@
         if (!real) real = (void (*)(parameters))wr_heapmap_next(#mangled);                          \
         if (!real) abort();                                                                         \
         wr_heapmap_take_out(p);                                                                     \
+        real arguments;                                                                             \
+    }
+
+#define SIZED_DELETE(mangled, parameters, unsized, its_parameters, arguments)                       \
+    PUBLIC void mangled(parameters);                                                                \
+    PUBLIC void mangled(parameters) {                                                               \
+        static void (*_Atomic real)(its_parameters);                                                \
+        if (!real) real = (void (*)(its_parameters))dlsym(RTLD_DEFAULT, #unsized);                  \
+        if (!real) abort();                                                                         \
         real arguments;                                                                             \
     }
 
@@ -54,11 +68,11 @@ DELETE(_ZdlPv, GONE, (p))
 DELETE(_ZdaPv, GONE, (p))
 DELETE(_ZdlPvRKSt9nothrow_t, GONE_QUIET, (p, nothrow))
 DELETE(_ZdaPvRKSt9nothrow_t, GONE_QUIET, (p, nothrow))
-DELETE(_ZdlPvm, GONE_SIZED, (p, n))
-DELETE(_ZdaPvm, GONE_SIZED, (p, n))
 DELETE(_ZdlPvSt11align_val_t, GONE_ALIGNED, (p, align))
 DELETE(_ZdaPvSt11align_val_t, GONE_ALIGNED, (p, align))
 DELETE(_ZdlPvSt11align_val_tRKSt9nothrow_t, GONE_ALIGNED_QUIET, (p, align, nothrow))
 DELETE(_ZdaPvSt11align_val_tRKSt9nothrow_t, GONE_ALIGNED_QUIET, (p, align, nothrow))
-DELETE(_ZdlPvmSt11align_val_t, GONE_SIZED_ALIGNED, (p, n, align))
-DELETE(_ZdaPvmSt11align_val_t, GONE_SIZED_ALIGNED, (p, n, align))
+SIZED_DELETE(_ZdlPvm, GONE_SIZED, _ZdlPv, GONE, (p))
+SIZED_DELETE(_ZdaPvm, GONE_SIZED, _ZdaPv, GONE, (p))
+SIZED_DELETE(_ZdlPvmSt11align_val_t, GONE_SIZED_ALIGNED, _ZdlPvSt11align_val_t, GONE_ALIGNED, (p, align))
+SIZED_DELETE(_ZdaPvmSt11align_val_t, GONE_SIZED_ALIGNED, _ZdaPvSt11align_val_t, GONE_ALIGNED, (p, align))

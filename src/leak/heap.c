@@ -24,7 +24,7 @@ static size_t region_capacity, private_capacity;
 struct wr_region *wr_region_add(uintptr_t lo, uintptr_t hi, uint32_t header, uint32_t tail) {
     wr_grow(wr_regions, wr_n_regions, region_capacity);
     struct wr_granules *map = wr_child_alloc(((hi - lo) / 1024 + 2) * sizeof *map);
-    wr_regions[wr_n_regions] = (struct wr_region){ lo, hi, header, tail, map };
+    wr_regions[wr_n_regions] = (struct wr_region){ lo, hi, header, tail, map, false };
     return &wr_regions[wr_n_regions++];
 }
 

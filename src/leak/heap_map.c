@@ -23,7 +23,7 @@ static const struct weir_heapmap *map;
 /* Looked up early: the child must not, as the dynamic linker has locks. */
 __attribute__((constructor)) static void find_map(void) {
     map = dlsym(RTLD_DEFAULT, "weir_heapmap_");
-    if (map && (map->version != HEAPMAP_VERSION || map->size != sizeof *map)) map = NULL;
+    if (map && (map->version < 1 || map->version > HEAPMAP_VERSION || map->size != sizeof *map)) map = NULL;
 }
 
 /* ---- Reading the map ----------------------------------------------------------------------------------------- */
@@ -116,8 +116,12 @@ static void add_to_run(uintptr_t lo, uintptr_t hi) {
 
 static void add_regions(void) {
     for (size_t i = 0; i < make.n; i++) make.runs[i].bad |= is_glibc(make.runs[i].lo, make.runs[i].hi);
-    for (size_t i = 0; i < make.n; i++)
-        if (!make.runs[i].bad) wr_bit_set(wr_region_add(make.runs[i].lo, make.runs[i].hi, 0, 0), bound, 0);
+    for (size_t i = 0; i < make.n; i++) {
+        if (make.runs[i].bad) continue;
+        struct wr_region *r = wr_region_add(make.runs[i].lo, make.runs[i].hi, 0, 0);
+        wr_bit_set(r, bound, 0);
+        r->spares = map->version >= HEAPMAP_SPARES;
+    }
 }
 
 static void fill(uintptr_t lo, uintptr_t hi) {

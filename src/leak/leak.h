@@ -117,6 +117,7 @@ struct wr_region {
     uintptr_t lo, hi;               /* multiples of 16 */
     uint32_t header, tail;
     struct wr_granules *map;        /* wr_child_alloc'ed, one more at least than needed */
+    bool spares;                    /* one past the end of the user's memory still is inside of the block */
 };
 #define wr_bit(region, what, i) ((region)->map[(i) / 64].what >> ((i) % 64) & 1)
 #define wr_bit_set(region, what, i) ((void)((region)->map[(i) / 64].what |= (uint64_t)1 << ((i) % 64)))

@@ -260,10 +260,11 @@ static void reach_stack(const struct wr_slab *slab, uintptr_t word) {
 /*
  * A loop may keep nothing but the end of what it goes through, or the address in front of it: so the block that ends where the word
  * points counts too, and that in whose header it points. No object of the program's ends where a stack does, and there lies
- * the control block, which many point to.
+ * the control block, which many point to. Where blocks have spare bytes behind them one past the end is inside, and nothing of the
+ * program's ends where a block does.
  */
 static void reach_end(struct wr_region *r, uintptr_t word) {
-    size_t begin = block_at(r, word - 1);
+    size_t begin = r->spares ? SIZE_MAX : block_at(r, word - 1);
     if (begin != SIZE_MAX) reach_block(r, begin);
 }
 static void reach_into(struct wr_region *r, uintptr_t word) {

@@ -88,7 +88,8 @@ static void check_live(const struct block *b) {
     }
     wr_bit_set(r, mark, i);
     if (is_glibc() && b->usable) CHECK_EQ(hi, p + b->usable);
-    if (!is_glibc()) CHECK_LE(hi, p + (b->n ? b->n : 1) + 15);
+    if (!is_glibc()) CHECK_LE(hi, p + b->n + 16);
+    if (r->spares) CHECK(hi > p + b->n); /* one past the end is inside */
 }
 
 static void check_freed(const struct block *b) {
