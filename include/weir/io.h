@@ -51,6 +51,17 @@ WEIR_API_ WEIR_MUST_USE_ int weir_wait_fd(int fd, int events);
  * cancellable. Go: Close. */
 WEIR_API_ int weir_close_fd(int fd);
 
+/*
+ * Copy from `from` to `to`, until the end or max bytes (max < 0: until the end). Returns how many; or fewer, if an error or the context's end
+ * came after the first (the next call tells which); or the error, if there was none. Nothing is read ahead: what was not written is still there
+ * to be read, after an error or a cancel too, as long as nobody else reads from `from`. But where `from` can neither be looked into nor
+ * spliced (a terminal; a pipe, when `to` is a socket in blocking mode), a piece of up to 64 KiB, once read, is written before the call returns,
+ * cancelled or not, and an error loses what is left of it. On datagram sockets a message is a piece, and one of no bytes is the end.
+ * Files and pipes are moved by the kernel (sendfile, splice). -EINVAL, -ENOMEM, and the errors of weir_read and weir_write.
+ * Blocks; cancellable between pieces. Go: io.Copy.
+ */
+WEIR_API_ WEIR_MUST_USE_ int64_t weir_copy_fd(int to, int from, int64_t max);
+
 /* A pipe: fds[0] to read from, fds[1] to write to; closed on exec. 0, -EMFILE, -ENFILE. Does not block. Go: os.Pipe. */
 WEIR_API_ WEIR_MUST_USE_ int weir_pipe(int fds[2]);
 

@@ -1,6 +1,7 @@
 /*
  * Calls that the kernel has no readiness for (files, names): they run on the goroutine's own thread, whose processor goes to another. Not
- * too many at once: each holds a thread.
+ * too many at once: each holds a thread. Its place is free as soon as fn has returned, not when the goroutine comes back from
+ * weir_blocking: where the runtime has stopped meanwhile it never does, and the next run wants the places too.
  */
 #include "io/io.h"
 
@@ -19,7 +20,7 @@ struct call {
 static int run(void *arg) {
     struct call *c = arg;
     c->result = c->fn(c->arg);
-    return 0;
+    return weir_sem_release(&slots, 1);
 }
 
 int64_t wr_io_blocking(int64_t (*fn)(void *arg), void *arg) {
@@ -27,7 +28,6 @@ int64_t wr_io_blocking(int64_t (*fn)(void *arg), void *arg) {
     int error = wr_io_ended();
     if (!error) error = weir_sem_acquire(&slots, 1);
     if (error) return error;
-    weir_blocking(run, &c);
-    (void)weir_sem_release(&slots, 1);
+    (void)weir_blocking(run, &c);
     return c.result;
 }

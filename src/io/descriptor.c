@@ -152,6 +152,12 @@ static int leave(struct entry *e, int fd) {
     return close_now(e, fd);
 }
 
+int wr_io_hold(int fd) {
+    struct entry *e = fd < 0 ? NULL : entry_of(fd);
+    return e ? enter(e) : fd < 0 || (unsigned)fd >= CHUNK * CHUNKS ? -EBADF : -ENOMEM;
+}
+void wr_io_release(int fd) { (void)leave(entry_of(fd), fd); }
+
 int weir_close_fd(int fd) {
     struct entry *e = fd < 0 ? NULL : entry_of(fd);
     if (!e) return fd >= 0 && close(fd) == 0 ? 0 : -EBADF;

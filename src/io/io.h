@@ -33,6 +33,11 @@ int64_t wr_io(int fd, enum wr_side side, int64_t (*attempt)(int fd, void *arg), 
 #define WR_IO_POLL_MAX 16
 int wr_io_poll(struct pollfd *fds, size_t n, weir_time until);
 
+/* Keep the number from being given back until it is released, over calls that are none of the above. 0; -EBADF: closed, or being
+ * closed; -ENOMEM. */
+int wr_io_hold(int fd);
+void wr_io_release(int fd);
+
 /* A descriptor that weir has just made, non-blocking: what was known of the number before is forgotten. stream: a TCP socket, where a
  * short read or write means that there is no more. Returns fd; or -ENOMEM, -EMFILE and closes it. */
 int wr_io_made(int fd, bool stream);
@@ -42,6 +47,9 @@ static inline int wr_io_ended(void) {
     struct wr_cancel *c = wr_self()->cancel;
     return c ? atomic_load_explicit(&c->err, memory_order_acquire) : 0;
 }
+
+/* Run fn(arg), a write of some kind, so that it raises no SIGPIPE. fn's result. */
+int64_t wr_io_quietly(int64_t (*fn)(void *arg), void *arg);
 
 /* Run fn(arg), which blocks its thread on a file or the like, off the processors, and not too many at once. fn's result; -ECANCELED,
  * -ETIMEDOUT: it was not called. */

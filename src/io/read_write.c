@@ -70,13 +70,13 @@ static int64_t try_read(int fd, void *arg) {
 }
 
 /* A write that nobody reads raises SIGPIPE on this thread: keep it from being delivered, and take it back. */
-static int64_t write_quietly(int fd, const void *from, size_t n) {
+int64_t wr_io_quietly(int64_t (*fn)(void *arg), void *arg) {
     sigset_t sigpipe, before, pending;
     sigemptyset(&sigpipe);
     sigaddset(&sigpipe, SIGPIPE);
     sigpending(&pending);
     pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
-    int64_t result = result_of(write(fd, from, n));
+    int64_t result = fn(arg);
     if (result == -EPIPE && !sigismember(&pending, SIGPIPE)) {
         struct timespec now = { 0 };
         while (sigtimedwait(&sigpipe, NULL, &now) < 0 && errno == EINTR) {}
@@ -92,9 +92,10 @@ static int64_t try_write(int fd, void *arg) {
     int kind = kind_of(fd);
     if (kind < 0) return kind;
     if (kind == FILE_ON_DISK) return wr_io_blocking(write_file, p);
-    if (kind == NONBLOCKING) return write_quietly(fd, p->from, p->n);
+    if (kind == NONBLOCKING) return wr_io_quietly(write_file, p);
     n = ready(fd, POLLOUT);
-    return n ? n : write_quietly(fd, p->from, p->n < PIPE_BUF ? p->n : PIPE_BUF);
+    struct piece sure = { .fd = fd, .from = p->from, .n = p->n < PIPE_BUF ? p->n : PIPE_BUF };
+    return n ? n : wr_io_quietly(write_file, &sure);
 }
 
 /* Beyond this a short result may be the kernel's own limit for one call. */
