@@ -47,5 +47,7 @@ static inline int wr_io_ended(void) {
  * -ETIMEDOUT: it was not called. */
 int64_t wr_io_blocking(int64_t (*fn)(void *arg), void *arg);
 
+extern bool wr_process_without_pidfd; /* for tests: as on kernels before 5.4 */
+
 #pragma GCC visibility pop
 #endif
