@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -44,7 +45,11 @@ bool wr_process_without_pidfd;
 
 /* ---- In the child -------------------------------------------------------------------------------------- */
 
-#define STACK ((size_t)64 << 10)
+/* The child's; shared memory, for where it has a copy of ours: ThreadSanitizer knows of no thread that it runs on, and emulators fork. */
+struct stack {
+    int error; /* -errno: why it does not run the program */
+    _Alignas(16) char bytes[64 << 10];
+};
 
 struct launch {
     const weir_command *command;
@@ -52,10 +57,9 @@ struct launch {
     char *paths;             /* to try, one after the other; an empty one ends them */
     int fds[3];
     long most_fds;           /* numbers that may be open are below it */
-    char *stack;
+    struct stack *stack;
     pid_t pid;
     int pidfd;
-    int error;               /* -errno of the child's */
 };
 
 static IN_CHILD void default_signals(void) {
@@ -118,7 +122,7 @@ static IN_CHILD int child(void *arg) {
         default_signals();
         error = exec_first(l);
     }
-    l->error = error;
+    l->stack->error = error;
     syscall(SYS_exit_group, 127);
     return 127;
 }
@@ -129,11 +133,15 @@ static IN_CHILD int child(void *arg) {
 static int64_t launch(void *arg) {
     struct launch *l = arg;
     uint64_t all = ~(uint64_t)0, before; /* those of the C library's own too, which its functions leave out */
-    int flags = CLONE_VM | CLONE_VFORK | SIGCHLD;
+    int flags = CLONE_VFORK | SIGCHLD;
+    char *top = l->stack->bytes + sizeof l->stack->bytes;
+#ifndef WR_TSAN
+    flags |= CLONE_VM;
+#endif
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, (size_t)8);
-    l->pid = wr_process_without_pidfd ? -1 : clone(child, l->stack + STACK, flags | CLONE_PIDFD, l, &l->pidfd);
-    if (l->pid < 0 && (wr_process_without_pidfd || errno == EINVAL)) l->pid = clone(child, l->stack + STACK, flags, l);
-    int error = l->pid < 0 ? -errno : l->error;
+    l->pid = wr_process_without_pidfd ? -1 : clone(child, top, flags | CLONE_PIDFD, l, &l->pidfd);
+    if (l->pid < 0 && (wr_process_without_pidfd || errno == EINVAL)) l->pid = clone(child, top, flags, l);
+    int error = l->pid < 0 ? -errno : l->stack->error;
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, (size_t)8);
     if (l->pid > 0 && error) {
         while (waitpid(l->pid, NULL, 0) < 0 && errno == EINTR) {}
@@ -167,10 +175,10 @@ int weir_process_start(const weir_command *c, weir_process *p) {
     struct launch l = { .command = c, .env = c->env ? c->env : (const char *const *)environ, .fds = { c->in, c->out, c->err }, .pidfd = -1 };
     l.most_fds = sysconf(_SC_OPEN_MAX);
     l.paths = paths_of(c->argv[0]);
-    l.stack = malloc(STACK);
-    int error = l.paths && l.stack ? (int)wr_io_blocking(launch, &l) : -ENOMEM;
+    l.stack = mmap(NULL, sizeof *l.stack, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int error = l.paths && l.stack != MAP_FAILED ? (int)wr_io_blocking(launch, &l) : -ENOMEM;
     free(l.paths);
-    free(l.stack);
+    if (l.stack != MAP_FAILED) munmap(l.stack, sizeof *l.stack);
     if (error) return error;
     p->group_ = c->flags & WEIR_PROCESS_GROUP;
     p->pid = l.pid;
