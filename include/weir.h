@@ -33,8 +33,8 @@
  * - Whatever a macro is given is evaluated once.
  *
  * The tiers, simple to advanced: go.h (start, goroutines), chan.h, select.h, time.h, ctx.h, scope.h,
- * sync.h, io.h (descriptors), net.h (the network), dump.h, leak.h. Names with a trailing underscore are for the
- * macros alone.
+ * sync.h, io.h (descriptors), net.h (the network), file.h, process.h, signal.h, dump.h, leak.h. Names with a
+ * trailing underscore are for the macros alone.
  */
 #ifndef WEIR_H
 #define WEIR_H
@@ -59,6 +59,9 @@
 #include "weir/sync.h"
 #include "weir/io.h"
 #include "weir/net.h"
+#include "weir/file.h"
+#include "weir/process.h"
+#include "weir/signal.h"
 #include "weir/dump.h"
 #include "weir/leak.h"
 

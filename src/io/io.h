@@ -55,5 +55,11 @@ int64_t wr_io_quietly(int64_t (*fn)(void *arg), void *arg);
  * -ETIMEDOUT: it was not called. */
 int64_t wr_io_blocking(int64_t (*fn)(void *arg), void *arg);
 
+/* For the start room: signals may be asked for from now on; nobody gets any more, and the program's dispositions are back. */
+void wr_signals_start(void);
+void wr_signals_stop(void);
+
+extern bool wr_process_without_pidfd; /* for tests: as on kernels before 5.4 */
+
 #pragma GCC visibility pop
 #endif

@@ -150,6 +150,7 @@ static void abandon(struct g *g, bool held, void *n) {
     struct wr_wait *w = atomic_load(&g->wait);
     if (g->foreign) return;
     ++*(size_t *)n;
+    if (w && w->reason == WR_WAIT_IO) wr_poll_end(); /* it never comes back to do that */
     /* Nobody can wake it any more: a partner loses the claim and passes it by. */
     if (held && w && atomic_load(&g->state) == WR_G_WAITING) (void)wr_claim(w, -ECANCELED);
     if (held) atomic_store(&g->state, WR_G_DEAD); /* it is no goroutine of a later run, and not to be seen there */

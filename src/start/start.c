@@ -1,10 +1,11 @@
 /*
  * Starting and stopping: weir_run around a main goroutine, weir_start and weir_stop beside a program's own
- * threads. Wires the trace room to the scheduler; all else is in those two.
+ * threads. Wires the trace room to the scheduler, and begins and ends what lives as long as the runtime; all else is in those.
  *
  * One word says who has started the runtime. It is changed before and after the work, so that of several callers
  * exactly one does it.
  */
+#include "io/io.h"
 #include "leak/at_exit.h"
 #include "sched/sched.h"
 #include "trace/trace.h"
@@ -19,13 +20,14 @@ static int start(enum wr_mode mode) {
     wr_trace_start();
     int e = wr_sched_start(mode);
     if (e) wr_trace_stop(), wr_crash_stop();
-    else wr_leak_started();
+    else wr_leak_started(), wr_signals_start();
     return e;
 }
 
 /* No dump may look at goroutines that go, but their last steps may still crash. */
 static void stop(void) {
     wr_leak_stopping();
+    wr_signals_stop(); /* before SIGQUIT's is put back, which it may have taken over */
     wr_trace_stop();
     (void)wr_sched_stop();
     wr_crash_stop();

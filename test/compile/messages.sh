@@ -618,4 +618,36 @@ accepted_cxx references_and_const <<'END'
     weir_go(take_int, v);
     weir_go(take_chan, ch);
 END
+
+# --- Signals and processes ------------------------------------------------------------------------------
+
+refused notify_wrong_channel 'weir_signal_notify: not a channel of int' <<'END'
+    if (weir_signal_notify(doubles, 2)) return 1;
+END
+refused signal_stop_wrong_channel 'weir_signal_stop: not a channel of int' <<'END'
+    weir_signal_stop(pointers);
+END
+refused notify_ignored 'unused.result|ignoring return value' -Werror=unused-result <<'END'
+    weir_signal_notify(ints, 2);
+END
+refused_cxx notify_wrong_channel 'weir_signal_notify|weir_typed_' <<'END'
+    return weir_signal_notify(doubles, 2);
+END
+accepted_both notify <<'END'
+    if (weir_signal_notify(ints, 2) || weir_signal_notify(ints, 2, 15, number)) return 1;
+    weir_signal_stop(ints);
+END
+accepted_both a_process <<'END'
+    const char *argv[] = { "true", NULL };
+    weir_command c = { argv, NULL, "/", WEIR_DEV_NULL, WEIR_INHERIT, WEIR_INHERIT, WEIR_PROCESS_GROUP, WEIR_SECOND };
+    weir_process p;
+    int status;
+    if (weir_process_start(&c, &p) || weir_process_kill(&p, 9) || weir_process_wait(&p, &status)) return 1;
+    return weir_process_run(&c, NULL);
+END
+accepted_both a_file <<'END'
+    int fd = weir_open("name", 0, 0600);
+    char byte = 0;
+    return weir_pread(fd, &byte, 1, 0) != 1 || weir_pwrite(fd, &byte, 1, 7) != 1 || weir_fsync(fd);
+END
 finish

@@ -308,6 +308,29 @@ PLAIN_TEST(without_a_runtime_nobody_waits) {
     close_both(fds);
 }
 
+static int leave_a_reader_behind(void *arg) {
+    TEST_GO(read_one, *(int *)arg, (int64_t)1);
+    test_until_n_parked(1, "IO wait");
+    return 0;
+}
+static int wait_for_ever(void *arg) {
+    (void)arg;
+    return weir_recv((weir_unit_chan){ 0 }, NULL);
+}
+
+/* Who waited for a descriptor when the runtime stopped keeps nobody waiting for it in the next run. */
+EXIT_PLAIN_TEST(a_reader_left_behind_hides_no_deadlock_of_the_next_run, 2, "all goroutines are asleep - deadlock!") {
+    int fds[2];
+#ifdef TEST_TSAN
+    SKIP("in a second run the sanitizer's own thread is taken for one of the program's");
+#endif
+    make_pair(fds);
+    test_ignore_leaks();
+    CHECK_EQ(weir_run(leave_a_reader_behind, &fds[0]), 0);
+    CHECK_EQ(wr_sched.waiting, 0);
+    (void)weir_run(wait_for_ever, NULL);
+}
+
 static void locked_echo(int fd) {
     weir_lock_thread();
     char byte;
