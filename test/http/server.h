@@ -222,13 +222,14 @@ static const char *url_in(char to[64], struct server *s, const char *path) {
 }
 #define URL(s, path) url_in((char[64]){ 0 }, s, path)
 
-static inline int open_descriptors(void) {
+static inline int entries_of(const char *folder) {
     int n = 0;
-    DIR *dir = opendir("/proc/self/fd");
+    DIR *dir = opendir(folder);
     CHECK(dir);
     while (readdir(dir)) n++;
     closedir(dir);
-    return n - 3; /* ., .. and its own */
+    return n - 2; /* . and .. */
 }
+static inline int open_descriptors(void) { return entries_of("/proc/self/fd") - 1; /* its own */ }
 
 #endif
