@@ -2,7 +2,9 @@
 #include "server.h"
 #include "threads.h"
 
+#include <dlfcn.h>
 #include <malloc.h>
+#include <netdb.h>
 #include <stdlib.h>
 
 static struct server server;
@@ -45,6 +47,34 @@ TEST(a_deadline_ends_the_wait_for_a_connection) {
     for (int i = 0; i < 4; i++) close(full[i]);
     close(fd);
     weir_http_close_idle();
+}
+
+/* Stands before libc's: a name server that does not answer. */
+static _Atomic int looking_up;
+int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
+    int (*libcs)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+    if (!strcmp(host, "slow.test")) {
+        looking_up++;
+        usleep(700000);
+        looking_up--;
+        return EAI_NONAME;
+    }
+    *(void **)&libcs = dlsym(RTLD_NEXT, "getaddrinfo");
+    return libcs(host, service, hints, found);
+}
+
+TEST(a_deadline_ends_the_lookup_of_a_name) {
+    weir_http_response resp;
+    setenv("no_proxy", "*", 1);
+    for (int i = 0; i < 5; i++) {
+        weir_time start = weir_now();
+        weir_timeout(50 * WEIR_MILLISECOND) CHECK_EQ(weir_http_get("http://slow.test/", &resp), -ETIMEDOUT);
+        CHECK_LE(weir_now() - start, 500 * WEIR_MILLISECOND); /* it has not waited for curl's thread */
+        CHECK_STR(resp.error, "look up slow.test:80: the deadline has passed");
+    }
+    TEST_UNTIL(!looking_up);
+    weir_http_close_idle();
+    CHECK_EQ(weir_http_get("http://slow.test/", &resp), -ENOENT); /* without a deadline it waits, as long as it takes */
 }
 
 TEST(who_is_cancelled_before_does_nothing) {

@@ -383,15 +383,17 @@ static int count_only(const char *data, size_t length, void *arg) {
     *received += length;
     return weir_sleep(5 * WEIR_MILLISECOND);
 }
-TEST(an_endless_body_can_be_watched_until_the_deadline) {
+static void watched_until_the_deadline(const char *path) {
     size_t received = 0;
     weir_http_response resp;
     server_start(&server);
     weir_timeout(100 * WEIR_MILLISECOND)
-        CHECK_EQ(weir_http_do(&(weir_http_request){ .url = URL(&server, "/endless"), .on_body = count_only, .arg = &received }, &resp),
+        CHECK_EQ(weir_http_do(&(weir_http_request){ .url = URL(&server, path), .on_body = count_only, .arg = &received }, &resp),
                  -ETIMEDOUT);
     CHECK_GE(received, 1);
     CHECK_LE(received, 21 * (80 << 10));
     server_stop(&server);
     CHECK_EQ(server.cut_off, 1);
 }
+TEST(an_endless_body_can_be_watched_until_the_deadline) { watched_until_the_deadline("/endless"); }
+TEST(an_endless_gzip_can_be_watched_until_the_deadline) { watched_until_the_deadline("/bomb"); }
