@@ -86,6 +86,7 @@ int wr_http_failed(struct wr_http *r, CURLcode code) {
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY: return say(r, code, -ENOENT, "no such host");
     case CURLE_COULDNT_CONNECT:
+        if (r->socket_error) system = r->socket_error;
         if (!system) return say(r, code, -ECONNREFUSED, why);
         return say(r, code, -(int)system, strerror_r((int)system, room, sizeof room));
     case CURLE_SEND_ERROR:

@@ -42,6 +42,7 @@ struct wr_http {
     bool paused;                    /* curl holds back what the body has no room for */
     bool head_ended;                /* the next status line begins another answer */
     CURLcode code;
+    int socket_error;               /* errno of the last socket(2) */
     int error;                      /* why we ended it: goes before curl's code */
     int64_t max_body;               /* -1: none */
     int64_t received;               /* of the body */

@@ -4,6 +4,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
 
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
@@ -88,6 +90,14 @@ static int set_method(struct wr_http *r) {
     return failed ? -ENOMEM : 0;
 }
 
+/* As curl would, but closed on exec. curl loses the error. */
+static curl_socket_t open_socket(void *request, curlsocktype purpose, struct curl_sockaddr *to) {
+    struct wr_http *r = request;
+    int fd = socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
+    r->socket_error = fd < 0 ? errno : 0;
+    return fd;
+}
+
 static int set_rest(struct wr_http *r) {
     const weir_http_request *asked = r->asked;
     CURL *c = r->easy;
@@ -105,6 +115,8 @@ static int set_rest(struct wr_http *r) {
     failed |= curl_easy_setopt(c, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     failed |= curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, wr_http_on_body);
     failed |= curl_easy_setopt(c, CURLOPT_WRITEDATA, r);
+    failed |= curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    failed |= curl_easy_setopt(c, CURLOPT_OPENSOCKETDATA, r);
     failed |= curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     failed |= curl_easy_setopt(c, CURLOPT_QUICK_EXIT, 1L); /* ending does not wait for a thread that looks up a name */
     failed |= curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, asked->insecure ? 0L : 1L);
@@ -126,26 +138,29 @@ static int prepare(struct wr_http *r) {
 
 /* ---- The conversation ---------------------------------------------------------------------------------- */
 
-/* Lock held, but while on_body runs. 0: done, and all of the body has been handed on. */
+/* What on_body says of what has come. The lock is not held meanwhile; then curl may go on. */
+static int hand_on(struct wr_http *r, const struct bytes *taken) {
+    wr_http_unlock();
+    int error = r->asked->on_body(taken->data, taken->length, r->asked->arg);
+    wr_http_lock();
+    if (error >= 0 && r->paused && !r->done) {
+        r->paused = false;
+        CURLcode code = curl_easy_pause(r->easy, CURLPAUSE_CONT); /* may call back */
+        if (code) r->code = code, r->done = true;
+    }
+    return error < 0 ? error : 0;
+}
+
+/* Lock held. 0: done, and all of the body has been handed on. */
 static int converse(struct wr_http *r) {
     struct bytes taken = { 0 };
     int error = 0;
-    while (!error) {
+    for (;;) {
         error = wr_http_wait(r);
-        if (!error && wr_http_body_comes(r, &taken)) {
-            wr_http_unlock();
-            error = r->asked->on_body(taken.data, taken.length, r->asked->arg);
-            if (error >= 0) error = weir_ctx_err(NULL);
-            wr_http_lock();
-            if (!error && r->paused && !r->done) {
-                r->paused = false;
-                CURLcode code = curl_easy_pause(r->easy, CURLPAUSE_CONT); /* may call back */
-                if (code && !r->done) r->code = code, r->done = true;
-            }
-        } else if (r->done) {
-            error = 0;
-            break;
-        }
+        bool comes = wr_http_body_comes(r, &taken);
+        if (!comes && r->done) error = 0; /* it has ended, and just before the context */
+        if (!comes || error) break;
+        if ((error = hand_on(r, &taken))) break;
     }
     free(taken.data);
     return error;
