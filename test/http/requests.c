@@ -313,7 +313,7 @@ PLAIN_TEST(without_a_runtime_nobody_waits) {
 
 struct sink {
     size_t received;
-    int calls;
+    _Atomic int calls;
     int result;
     weir_duration pause;
 };
