@@ -76,6 +76,41 @@ has_soname() {
     readelf -d "$lib/libweir.so" | grep -F 'Library soname: [libweir.so.0]'
 }
 
+# libweir-http: what a program needs is in its own .pc file.
+http_links() {
+    cat >"$tmp/http.c" <<'END' &&
+#include <weir.h>
+#include <weir/http.h>
+int weir_main(int argc, char **argv)
+{
+    weir_http_response resp;
+    (void)argc, (void)argv;
+    return weir_http_get("nonsense", &resp) == -EINVAL ? 40 : 1;
+}
+END
+        $CC "$tmp/http.c" -o "$tmp/shared" $(pkg-config --cflags --libs weir-http) && exits_with 40 "$tmp/shared" &&
+        $CC "$tmp/http.c" -o "$tmp/archive" -pthread $(pkg-config --cflags weir-http) "$lib/libweir-http.a" "$lib/libweir.a" \
+            $(pkg-config --static --libs weir | sed 's/-lweir//') -lcurl && exits_with 40 "$tmp/archive" &&
+        nm -D --defined-only "$lib/libweir-http.so" | awk '{print $NF}' >"$tmp/exported" &&
+        grep -q '^weir_http_do$' "$tmp/exported" && ! grep -v '^weir_http_' "$tmp/exported" &&
+        ! readelf -d "$lib/libweir.so" | grep 'NEEDED.*curl'
+}
+
+http_cmake_package() {
+    mkdir -p "$tmp/cmake-http/build" && cp "$tmp/http.c" "$tmp/cmake-http/" && cat >"$tmp/cmake-http/CMakeLists.txt" <<'END' &&
+cmake_minimum_required(VERSION 3.16)
+project(user C)
+find_package(weir 0.1 REQUIRED)
+add_executable(user http.c)
+target_link_libraries(user weir::http)
+add_executable(user_static http.c)
+target_link_libraries(user_static weir::http_static)
+END
+        cmake -S "$tmp/cmake-http" -B "$tmp/cmake-http/build" -DCMAKE_PREFIX_PATH="$root$prefix" -DCMAKE_C_COMPILER="${CC##* }" &&
+        cmake --build "$tmp/cmake-http/build" &&
+        exits_with 40 "$tmp/cmake-http/build/user" && exits_with 40 "$tmp/cmake-http/build/user_static"
+}
+
 cmake_package() {
     mkdir -p "$tmp/cmake/build" && cp "$tmp/weir_main.c" "$tmp/cmake/" &&
         cat >"$tmp/cmake/CMakeLists.txt" <<'END' &&
@@ -105,5 +140,11 @@ if command -v cmake >/dev/null; then
     check cmake_package cmake_package
 else
     skip cmake_package 'no cmake here'
+fi
+if [ ! -e "$lib/libweir-http.so" ]; then
+    skip http_links 'built without libcurl'
+else
+    check http_links http_links
+    if command -v cmake >/dev/null; then check http_cmake_package http_cmake_package; fi
 fi
 finish
