@@ -1,0 +1,88 @@
+/*
+ * hello: a small HTTP/1.1 server. GET / is answered with a line of text, all else with an error. Connections are kept open and requests
+ * may be sent ahead, as HTTP/1.1 has it. What comes is parsed by the http-parser library.
+ */
+#include "support/server.h"
+
+#include <http_parser.h>
+#include <string.h>
+
+#define AHEAD 16 /* answers collected before they are sent */
+
+struct request {
+    char path[256];
+    size_t length;  /* of the path, also where it did not fit */
+    bool whole;     /* the request has come in full */
+    int answers;    /* not sent yet */
+    size_t n;
+    char out[AHEAD * 160];
+};
+
+static int on_begin(http_parser *p) {
+    struct request *r = p->data;
+    r->length = 0;
+    r->whole = false;
+    return 0;
+}
+
+static int on_url(http_parser *p, const char *at, size_t n) {
+    struct request *r = p->data;
+    if (r->length + n <= sizeof r->path) memcpy(r->path + r->length, at, n);
+    r->length += n;
+    return 0;
+}
+
+static void answer(struct request *r, const char *status, const char *text, bool with_body, bool last) {
+    int n = snprintf(r->out + r->n, sizeof r->out - r->n,
+                     "HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n%s\r\n%s", status, strlen(text),
+                     last ? "Connection: close\r\n" : "", with_body ? text : "");
+    r->n += (size_t)n;
+    r->answers++;
+}
+
+static int on_complete(http_parser *p) {
+    struct request *r = p->data;
+    bool last = !http_should_keep_alive(p), head = p->method == HTTP_HEAD;
+    r->whole = true;
+    if (p->method != HTTP_GET && !head) answer(r, "405 Method Not Allowed", "Only GET and HEAD here.\n", true, last);
+    else if (r->length != 1 || r->path[0] != '/') answer(r, "404 Not Found", "There is only / here.\n", !head, last);
+    else answer(r, "200 OK", "Hello, world!\n", !head, last);
+    if (last || r->answers == AHEAD) http_parser_pause(p, 1); /* what follows is looked at once these are sent */
+    return 0;
+}
+
+static const http_parser_settings settings = { .on_message_begin = on_begin, .on_url = on_url, .on_message_complete = on_complete };
+
+static bool send_answers(int fd, struct request *r) {
+    bool sent = weir_write_all(fd, r->out, r->n) == (int64_t)r->n;
+    r->n = 0;
+    r->answers = 0;
+    return sent;
+}
+
+static void hello(int fd, void *arg) {
+    struct request r = { .n = 0 };
+    http_parser p;
+    char in[4096];
+    http_parser_init(&p, HTTP_REQUEST);
+    p.data = &r;
+    for (;;) {
+        int64_t got = -ETIMEDOUT;
+        weir_timeout(60 * WEIR_SECOND) got = weir_read(fd, in, sizeof in);
+        if (got <= 0) return;
+        for (int64_t done = 0; done < got;) {
+            http_parser_pause(&p, 0);
+            done += (int64_t)http_parser_execute(&p, &settings, in + done, (size_t)(got - done));
+            enum http_errno error = HTTP_PARSER_ERRNO(&p);
+            bool more = error == HPE_OK || error == HPE_PAUSED;
+            if (!more) answer(&r, "400 Bad Request", "This is not HTTP/1.1.\n", true, true);
+            if (r.n && !send_answers(fd, &r)) return;
+            if (!more || p.upgrade || (r.whole && !http_should_keep_alive(&p))) return;
+        }
+    }
+}
+
+int weir_main(int argc, char **argv) {
+    struct server s = { .name = "hello", .what = "Answer GET / over HTTP/1.1 with a greeting.", .address = "127.0.0.1:7080", .serve = hello };
+    return run_server(argc, argv, &s, NULL);
+}
