@@ -252,17 +252,20 @@ TEST(a_copy_without_data_is_ended_by_the_context_and_by_close) {
 }
 
 TEST(a_file_stops_where_there_is_no_room) {
-    int file = file_with(MUCH), to[2];
-    piped(to);
-    int64_t n = 0;
-    weir_timeout(5 * WEIR_MILLISECOND) n = weir_copy_fd(to[1], file, -1);
-    CHECK_GE(n, 1);
-    CHECK_LE(n, (int64_t)MUCH - 1);
-    CHECK_EQ(lseek(file, 0, SEEK_CUR), n);
-    weir_scoped(s) {
-        CHECK_EQ(weir_scope_go(&s, drain, to[0], MUCH), 0);
-        CHECK_EQ(weir_copy_fd(to[1], file, -1), (int64_t)MUCH - n);
-        shut(to[1]);
+    for (int blocking = 0; blocking < 2; blocking++) {
+        int file = file_with(MUCH), to[2];
+        if (blocking) piped_blocking(to);
+        else piped(to);
+        int64_t n = 0;
+        weir_timeout(5 * WEIR_MILLISECOND) n = weir_copy_fd(to[1], file, -1);
+        CHECK_GE(n, 1);
+        CHECK_LE(n, (int64_t)MUCH - 1);
+        CHECK_EQ(lseek(file, 0, SEEK_CUR), n);
+        weir_scoped(s) {
+            CHECK_EQ(weir_scope_go(&s, drain, to[0], MUCH), 0);
+            CHECK_EQ(weir_copy_fd(to[1], file, -1), (int64_t)MUCH - n);
+            shut(to[1]);
+        }
+        shut(file);
     }
-    shut(file);
 }

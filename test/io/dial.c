@@ -66,11 +66,14 @@ PLAIN_TEST(families_take_turns) {
 TEST(who_refuses_costs_no_time) {
     int listener = listen_on("tcp", "127.0.0.1:0");
     weir_address list[WR_ADDRESSES];
-    for (int i = 0; i < WR_ADDRESSES - 1; i++) list[i] = refusing();
+    struct deaf deaf = deaf_listener();
+    list[0] = address_of(deaf.listener); /* which is still tried meanwhile */
+    for (int i = 1; i < WR_ADDRESSES - 1; i++) list[i] = refusing();
     list[WR_ADDRESSES - 1] = address_of(listener);
     weir_time before = weir_now();
     is_connected_to(wr_dial_any(list, WR_ADDRESSES, SOCK_STREAM), listener);
-    CHECK_LE(weir_now() - before, (WR_ADDRESSES - 2) * WR_DIAL_PACE); /* not one pace each, on the slowest machine */
+    CHECK_LE(weir_now() - before, (WR_ADDRESSES - 3) * WR_DIAL_PACE); /* not one pace each, on the slowest machine */
+    deaf_close(&deaf);
     shut(listener);
 }
 

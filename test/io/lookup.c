@@ -10,6 +10,15 @@
 
 static _Atomic int asking, most, answered, answers_left = 1 << 30, given;
 
+static struct addrinfo *answer_ipv6(struct addrinfo *rest, const char *service) {
+    struct addrinfo *a = calloc(1, sizeof *a);
+    struct sockaddr_in6 *in = calloc(1, sizeof *in);
+    CHECK(a && in);
+    *in = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT, .sin6_port = htons(service ? 7 : 0) };
+    *a = (struct addrinfo){ .ai_family = AF_INET6, .ai_addrlen = sizeof *in, .ai_addr = (struct sockaddr *)in, .ai_next = rest };
+    given++;
+    return a;
+}
 static struct addrinfo *answer_with(struct addrinfo *rest, unsigned host, const char *service) {
     struct addrinfo *a = calloc(1, sizeof *a);
     struct sockaddr_in *in = calloc(1, sizeof *in);
@@ -29,7 +38,7 @@ void freeaddrinfo(struct addrinfo *a) {
     }
 }
 
-/* Blocks its thread until there is an answer to give. The host says what it is: "error 5", "10 addresses", "twice", else one address. */
+/* Blocks its thread until there is an answer to give. The host says what it is: "error 5", "10 addresses", "twice", "both" families, …, else one address. */
 int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **out) {
     int now = ++asking, seen = most, left;
     while (now > seen && !atomic_compare_exchange_weak(&most, &seen, now)) {}
@@ -48,6 +57,8 @@ int getaddrinfo(const char *host, const char *service, const struct addrinfo *hi
     }
     if (strcmp(host, "twice") == 0) *out = answer_with(answer_with(NULL, 1, service), 1, service);
     else if (strcmp(host, "local") == 0) *out = answer_with(NULL, INADDR_LOOPBACK, service);
+    else if (strcmp(host, "both") == 0) *out = answer_ipv6(answer_with(NULL, INADDR_LOOPBACK, service), service);
+    else if (strcmp(host, "only ipv6") == 0) *out = answer_ipv6(NULL, service);
     else if (sscanf(host, "%d addresses", &n) != 1) n = 1;
     for (; n > 0; n--) *out = answer_with(*out, 0x7f010000 + (unsigned)n, service); /* 127.1.0.n */
     return 0;
@@ -113,6 +124,21 @@ TEST(errors_of_the_resolver) {
 TEST(a_service_is_looked_up_with_its_host) {
     int fd = dial_to("udp", "local:echo");
     CHECK_STR(peer_text(fd).at, "127.0.0.1:7");
+    shut(fd);
+}
+
+TEST(of_both_families_the_ipv4_address_is_listened_at_and_each_is_dialled) {
+    int fd = listen_on("tcp", "both:0");
+    char address[32];
+    CHECK(strncmp(local_text(fd).at, "127.0.0.1:", 10) == 0);
+    snprintf(address, sizeof address, "both:%u", port_of(fd));
+    int client = dial_to("tcp", address); /* nobody is at ::1 */
+    CHECK_STR(peer_text(client).at, local_text(fd).at);
+    shut(client);
+    shut(fd);
+    if (!has_ipv6()) SKIP("no IPv6 here");
+    fd = listen_on("tcp", "only ipv6:0");
+    CHECK(strncmp(local_text(fd).at, "[::1]:", 6) == 0);
     shut(fd);
 }
 

@@ -109,7 +109,20 @@ TEST(several_pieces_are_one_message) {
     CHECK_STR(data, "two pieces");
     CHECK_EQ(weir_recvmsg(fds[1], &got, MSG_DONTWAIT), -EAGAIN);
     shut(fds[0]);
-    CHECK_EQ(weir_sendmsg(fds[1], &sent, 0), -EPIPE); /* and no SIGPIPE */
+    CHECK_EQ(weir_sendmsg(fds[1], &sent, 0), -EPIPE);
+    shut(fds[1]);
+}
+
+TEST(a_message_that_nobody_reads_raises_no_signal) {
+    int fds[2];
+    char byte = 0;
+    struct iovec v = { &byte, 1 };
+    struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    shut(fds[0]);
+    CHECK_EQ(weir_sendmsg(fds[1], &m, 0), -EPIPE);
+    CHECK_EQ(weir_sendto(fds[1], &byte, 1, 0, NULL, 0), -EPIPE);
+    CHECK_EQ(weir_sendto(fds[1], &byte, 1, MSG_DONTWAIT, NULL, 0), -EPIPE);
     shut(fds[1]);
 }
 
@@ -216,7 +229,7 @@ TEST(without_numbers_what_was_sent_is_dropped) {
     struct rlimit before = numbers_left(0);
     CHECK_EQ(weir_recv_fd(fds[1]), -EMFILE);
     CHECK_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
-    before = numbers_left(2); /* and the third is left out */
+    before = numbers_left(1); /* and the other two are left out */
     CHECK_EQ(weir_recv_fd(fds[1]), -EMFILE);
     CHECK_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
     CHECK_EQ(weir_read(carried[0], &(char){ 0 }, 1), 0);

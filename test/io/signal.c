@@ -20,7 +20,14 @@ static void receive(int_chan ch, int signo) {
     CHECK_EQ(weir_recv(ch, &got), 0);
     CHECK_EQ(got, signo);
 }
-static void send_self(int signo) { CHECK_EQ(kill(getpid(), signo), 0); }
+/* To any thread. ThreadSanitizer keeps it until that thread calls a function which it knows, and one that sleeps may never do so. */
+static void send_self(int signo) {
+#ifdef TEST_TSAN
+    CHECK_EQ(raise(signo), 0);
+#else
+    CHECK_EQ(kill(getpid(), signo), 0);
+#endif
+}
 
 static struct sigaction disposition(int signo) {
     struct sigaction now;
@@ -230,6 +237,9 @@ TEST(sigquit_can_be_had) {
 
 /* What a fork without exec makes dies of the signal, and its parent hears nothing of it. */
 TEST(a_forked_child_has_no_part_in_it) {
+#ifdef TEST_TSAN
+    SKIP("the sanitizer does not run handlers in a child of several threads");
+#endif
     int_chan ch = weir_make(int_chan, 1);
     CHECK_EQ(weir_signal_notify(ch, SIGTERM), 0);
     pid_t pid = fork();
@@ -249,6 +259,9 @@ TEST(a_forked_child_has_no_part_in_it) {
 /* ---- Waiting for the outside world ------------------------------------------------------------------------------ */
 
 TEST(who_waits_for_a_signal_is_not_deadlocked) {
+#ifdef TEST_TSAN
+    SKIP("the sanitizer does not let a signal in to who sleeps");
+#endif
     int_chan ch = weir_make(int_chan, 0);
     CHECK(signal(SIGUSR1, SIG_IGN) != SIG_ERR);
     pid_t pid = fork(); /* no thread of ours, which would itself keep the program from being deadlocked */
