@@ -21,6 +21,9 @@
  * weir_close_fd, so what the entry says of them holds: they are registered once. All others may have been closed and given away since
  * the last call, so each wait registers them anew, which costs a system call.
  *
+ * When the runtime stops, goroutines that are in a call never come back: their places in the queues and their share of `users` are taken
+ * back. So those of goroutines and of the program's threads, which live on, are counted apart.
+ *
  * Short reads. On TCP a read that gives less than was asked for has emptied the socket, and a write that takes less has filled it (epoll(7)):
  * the next call need not try before it waits, unless there has been an edge since. Except after an end, an error or urgent data, at which
  * reads stop though there is more.
@@ -41,7 +44,7 @@ struct side {
 struct entry {
     struct wr_source source;   /* of edges */
     struct wr_lock lock;       /* rank SYNC: the queues, edges */
-    _Atomic uint32_t users;    /* calls in progress, and CLOSING */
+    _Atomic uint64_t users;    /* calls in progress, by goroutines and by threads, and CLOSING */
     _Atomic bool registered;   /* with the poller; says nothing unless made */
     bool made;                 /* by weir: closed by weir too */
     bool stream;               /* short reads tell */
@@ -49,7 +52,8 @@ struct entry {
     struct side sides[2];
 };
 
-#define CLOSING 0x80000000u
+#define CLOSING (1ull << 63)
+#define A_THREAD (1ull << 32) /* a goroutine counts 1 */
 #define NOT_EMPTY 1u       /* odd: edges are counted by twos */
 #define CHUNK 1024
 #define CHUNKS 4096
@@ -121,14 +125,17 @@ static void pass_on(struct entry *e, struct side *side) {
 
 static bool is_closing(struct entry *e) { return atomic_load_explicit(&e->users, memory_order_acquire) & CLOSING; }
 
+static uint64_t one(void) { return wr_self()->foreign ? A_THREAD : 1; }
+
 static int enter(struct entry *e) {
-    for (uint32_t users = atomic_load_explicit(&e->users, memory_order_relaxed);;) {
+    uint64_t me = one();
+    for (uint64_t users = atomic_load_explicit(&e->users, memory_order_relaxed);;) {
         if (wr_unlikely(users == CLOSING)) { /* the last has left, the number is being given back, or is somebody else's by now: soon over */
             sched_yield();
             users = atomic_load_explicit(&e->users, memory_order_acquire);
         } else if (wr_unlikely(users & CLOSING)) {
             return -EBADF;
-        } else if (atomic_compare_exchange_weak_explicit(&e->users, &users, users + 1, memory_order_acquire,
+        } else if (atomic_compare_exchange_weak_explicit(&e->users, &users, users + me, memory_order_acquire,
                                                          memory_order_relaxed)) {
             return 0;
         }
@@ -148,7 +155,8 @@ static int close_now(struct entry *e, int fd) {
 }
 
 static int leave(struct entry *e, int fd) {
-    if (wr_likely(atomic_fetch_sub_explicit(&e->users, 1, memory_order_acq_rel) != (CLOSING | 1))) return 0;
+    uint64_t me = one();
+    if (wr_likely(atomic_fetch_sub_explicit(&e->users, me, memory_order_acq_rel) != (CLOSING | me))) return 0;
     return close_now(e, fd);
 }
 
@@ -174,6 +182,30 @@ int weir_close_fd(int fd) {
     wr_unlock(&e->lock, WR_RANK_SYNC);
     wr_ready_all(&woken);
     return leave(e, fd);
+}
+
+static void forget_goroutines(struct entry *e, int fd) {
+    wr_lock(&e->lock, WR_RANK_SYNC);
+    for (int i = 0; i < 2; i++)
+        for (struct wr_list *l = e->sides[i].queue.next, *next; l != &e->sides[i].queue; l = next) {
+            next = l->next;
+            if (wr_container(l, struct wr_node, link)->wait->g->foreign) continue;
+            wr_list_remove(l);
+            atomic_fetch_sub_explicit(&e->sides[i].waiting, 1, memory_order_relaxed);
+        }
+    uint64_t users = atomic_load_explicit(&e->users, memory_order_relaxed), rest;
+    do rest = users & ~(A_THREAD - 1);
+    while (!atomic_compare_exchange_weak_explicit(&e->users, &users, rest, memory_order_acq_rel, memory_order_relaxed));
+    wr_unlock(&e->lock, WR_RANK_SYNC);
+    if (users != rest && rest == CLOSING) close_now(e, fd);
+}
+
+void wr_io_stop(void) {
+    for (int c = 0; c < CHUNKS; c++) {
+        struct entry *chunk = atomic_load_explicit(&chunks[c], memory_order_acquire);
+        for (int i = 0; chunk && i < CHUNK; i++)
+            if (atomic_load_explicit(&chunk[i].users, memory_order_relaxed)) forget_goroutines(&chunk[i], c * CHUNK + i);
+    }
 }
 
 int wr_io_made(int fd, bool stream) {

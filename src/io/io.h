@@ -58,6 +58,8 @@ int64_t wr_io_blocking(int64_t (*fn)(void *arg), void *arg);
 /* For the start room: signals may be asked for from now on; nobody gets any more, and the program's dispositions are back. */
 void wr_signals_start(void);
 void wr_signals_stop(void);
+/* And: no goroutine runs any more; those that are in a call on a descriptor never come back from it. */
+void wr_io_stop(void);
 
 extern bool wr_process_without_pidfd; /* for tests: as on kernels before 5.4 */
 

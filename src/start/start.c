@@ -30,6 +30,7 @@ static void stop(void) {
     wr_signals_stop(); /* before SIGQUIT's is put back, which it may have taken over */
     wr_trace_stop();
     (void)wr_sched_stop();
+    wr_io_stop();
     wr_crash_stop();
 }
 

@@ -331,6 +331,21 @@ EXIT_PLAIN_TEST(a_reader_left_behind_hides_no_deadlock_of_the_next_run, 2, "all 
     (void)weir_run(wait_for_ever, NULL);
 }
 
+static int close_both_of(void *fds) {
+    close_both(fds);
+    return 0;
+}
+
+PLAIN_TEST(the_number_of_a_reader_left_behind_can_be_given_back) {
+    int fds[2];
+    make_pair(fds);
+    test_ignore_leaks();
+    CHECK_EQ(weir_run(leave_a_reader_behind, &fds[0]), 0);
+    CHECK_EQ(weir_run(close_both_of, fds), 0);
+    CHECK_EQ(fcntl(fds[0], F_GETFD), -1);
+    CHECK_EQ(fcntl(fds[1], F_GETFD), -1);
+}
+
 static void locked_echo(int fd) {
     weir_lock_thread();
     char byte;
