@@ -63,6 +63,7 @@ size_t wr_http_on_header(char *line, size_t one, size_t n, void *request) {
 size_t wr_http_on_body(char *data, size_t one, size_t n, void *request) {
     struct wr_http *r = request;
     bool streamed = r->asked->on_body;
+    if (r->ending) return n;
     if (streamed && r->body.length && r->body.length + n > AHEAD) {
         r->paused = true; /* until its caller has taken what there is */
         return CURL_WRITEFUNC_PAUSE;

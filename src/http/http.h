@@ -40,6 +40,7 @@ struct wr_http {
     bool waiting;                   /* and nobody has woken it yet */
     bool done;                      /* with `code` or `error` */
     bool paused;                    /* curl holds back what the body has no room for */
+    bool ending;                    /* what still comes is dropped */
     bool head_ended;                /* the next status line begins another answer */
     CURLcode code;
     int socket_error;               /* errno of the last socket(2) */

@@ -209,6 +209,9 @@ int wr_http_begin(struct wr_http *r) {
 
 void wr_http_end(struct wr_http *r) {
     struct wr_http_pool *p = r->pool;
+    /* What curl holds back it forgets to free (7.88) where other requests use the same connection, as HTTP/2 lets them: have it out. */
+    r->ending = true;
+    if (r->paused) curl_easy_pause(r->easy, CURLPAUSE_CONT);
     curl_multi_remove_handle(p->multi, r->easy);
     *r->at = r->next;
     if (r->next) r->next->at = r->at;

@@ -182,6 +182,10 @@ thousand_by_tls() {
     [ "$(grep -c '^200 ' "$tmp/out")" = 1000 ] && log_has 1000 && [ "$(grep -c 'HTTP/2.0$' "$tmp/log")" = 1000 ]
 }
 
+tests_by_tls() {
+    WEIR_TEST_URL=$https WEIR_TEST_CA=$tmp/cert.pem "$WEIR_BUILD/test/http-by_tls"
+}
+
 # ---- first
 
 losers_cut_off() {
@@ -244,6 +248,7 @@ check fetch_all_ends_with_the_first_failure one_fails
 check fetch_all_refuses_an_unknown_certificate certificate_refused
 check fetch_all_takes_a_known_certificate certificate_trusted
 check fetch_all_reads_a_thousand_urls_by_tls thousand_by_tls
+check http_by_tls tests_by_tls
 check first_cuts_the_losers_off losers_cut_off
 check first_without_a_winner no_winner
 if [ -x "$examples/crawl" ]; then

@@ -134,6 +134,25 @@ TEST(a_body_is_posted) {
     server_stop(&server);
 }
 
+TEST(a_large_body_is_posted_whole) {
+    enum { LENGTH = 8 << 20 };
+    unsigned char *body = malloc(LENGTH);
+    size_t sum = 0;
+    char text[32];
+    weir_http_response resp;
+    for (size_t i = 0; i < LENGTH; i++) sum += body[i] = (unsigned char)(i * 2654435761u >> 24);
+    server_start(&server);
+    CHECK_EQ(weir_http_do(&(weir_http_request){ .url = URL(&server, "/sink"), .body = body, .body_length = LENGTH }, &resp), 0);
+    snprintf(text, sizeof text, "%zu", sum);
+    CHECK_STR(resp.body, text);
+    weir_http_free(&resp);
+    /* Who does not read it holds nobody up beyond the deadline. */
+    weir_timeout(100 * WEIR_MILLISECOND)
+        CHECK_EQ(weir_http_do(&(weir_http_request){ .url = URL(&server, "/deaf"), .body = body, .body_length = LENGTH }, &resp), -ETIMEDOUT);
+    free(body);
+    server_stop(&server);
+}
+
 TEST(methods_and_headers_are_the_callers) {
     server_start(&server);
     const char *const headers[] = { "X-One: 1", "Accept:", "User-Agent: me", NULL };

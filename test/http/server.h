@@ -30,6 +30,7 @@ struct conn {
     char head[8192];                /* of the request, then what came of its body */
     size_t length;                  /* in head */
     size_t body;                    /* where the body begins */
+    size_t announced;               /* its length */
 };
 
 /* ---- Serving ------------------------------------------------------------------------------------------- */
@@ -57,8 +58,8 @@ static bool get_request(struct conn *c) {
     }
     c->body = (size_t)(end - c->head) + 4;
     const char *announced = strcasestr(c->head, "\r\nContent-Length:");
-    size_t want = announced && announced < end ? strtoul(announced + 17, NULL, 10) : 0;
-    while (c->length - c->body < want && c->length < sizeof c->head - 1) {
+    c->announced = announced && announced < end ? strtoul(announced + 17, NULL, 10) : 0;
+    while (c->length - c->body < c->announced && c->length < sizeof c->head - 1) {
         int64_t n = weir_read(c->fd, c->head + c->length, sizeof c->head - 1 - c->length);
         if (n <= 0) return false;
         c->length += (size_t)n;
@@ -115,6 +116,20 @@ static bool serve_one(struct conn *c) {
     if (asks_for(c, "/echo")) return put_answer(c, "200 OK", "", c->head);
     if (asks_for(c, "/empty")) return put(c, "HTTP/1.1 204 No Content\r\n\r\n");
     if (asks_for(c, "/continue")) return put(c, "HTTP/1.1 103 Early Hints\r\nX-Early: 1\r\n\r\n") && put_answer(c, "200 OK", "X-Late: 1\r\n", "");
+    if (asks_for(c, "/sink")) {
+        size_t sum = 0, left = c->announced - (c->length - c->body);
+        for (size_t i = c->body; i < c->length; i++) sum += (unsigned char)c->head[i];
+        while (left) {
+            unsigned char piece[4096];
+            int64_t n = weir_read(c->fd, piece, left < sizeof piece ? left : sizeof piece);
+            if (n <= 0) return false;
+            for (int64_t i = 0; i < n; i++) sum += piece[i];
+            left -= (size_t)n;
+        }
+        snprintf(text, sizeof text, "%zu", sum);
+        return put_answer(c, "200 OK", "", text);
+    }
+    if (asks_for(c, "/deaf")) weir_sleep(300 * WEIR_MILLISECOND); /* reads no more */
     if (asks_for(c, "/never")) until_client_closes(c);
     if (asks_for(c, "/hangup")) return false;
     if (asks_for(c, "/garbage")) put(c, "I speak no HTTP\r\n\r\n");
