@@ -74,6 +74,34 @@ static void blocking_reader(void *h) {
 static void fill_blocking_reader(void *h) { hang_bell(), TEST_GO(blocking_reader, h), until_settled(); }
 TEST(held_by_one_in_a_blocking_call) { held(fill_blocking_reader, ring); }
 
+/* Registered with the poller: whoever writes wakes it, and it may then wake the waiter. */
+static void polled_reader(void *h) {
+    void *volatile frame = h;
+    h = NULL;
+    char c;
+    settled = true;
+    CHECK_EQ(weir_read(bell[0], &c, 1), 1);
+    frame = NULL;
+    gone = frame == NULL;
+}
+static void until_polled(void) {
+    until_settled();
+    test_until_n_parked(1, "IO wait");
+}
+static void fill_polled_reader(void *h) { hang_bell(), TEST_GO(polled_reader, h), until_polled(); }
+TEST(held_by_one_that_reads_from_a_descriptor) { held(fill_polled_reader, ring); }
+
+static void fd_waiter(void *h) {
+    void *volatile frame = h;
+    h = NULL;
+    settled = true;
+    CHECK_EQ(weir_wait_fd(bell[0], WEIR_IN), WEIR_IN);
+    frame = NULL;
+    gone = frame == NULL;
+}
+static void fill_fd_waiter(void *h) { hang_bell(), TEST_GO(fd_waiter, h), until_polled(); }
+TEST(held_by_one_that_waits_for_a_descriptor) { held(fill_fd_waiter, ring); }
+
 static int read_bell_holding(void *h) {
     void *volatile frame = h;
     (void)read_bell(NULL);
