@@ -161,6 +161,8 @@ void wr_heap_map(void) {
     for (size_t i = 0; i < HEAPMAP_LEAVES; i++)
         if (map->leaves[i])
             wr_heap_private_add((uintptr_t)map->leaves[i], (uintptr_t)map->leaves[i] + HEAPMAP_LEAF_SIZE);
+    /* At some bytes its entries look like addresses. */
+    wr_heap_private_add((uintptr_t)map->mappings, (uintptr_t)(map->mappings + HEAPMAP_MAPPINGS));
     if (map->lost || map->moving) return;
     memset(&make, 0, sizeof make);
     make.page = map->all ? (uintptr_t)sysconf(_SC_PAGESIZE) : 1;
