@@ -330,7 +330,7 @@ PUBLIC size_t malloc_usable_size(void *p) {
 
 void wr_heapmap_enter(void *p, size_t n) {
     /* If malloc has been called for it, it is there, and may be larger. */
-    if (!entered((uintptr_t)p)) enter(p, n);
+    if (p && entered((uintptr_t)p) < n) enter(p, n);
 }
 bool wr_heapmap_take_out(void *p) {
     if (!p || is_early(p)) return false;

@@ -74,7 +74,7 @@ PUBLIC void sdallocx(void *p, size_t n, int flags) {
 
 PUBLIC size_t sallocx(const void *p, int flags) {
     (void)flags;
-    return malloc_usable_size((void *)p);
+    return malloc_usable_size((void *)(uintptr_t)p);
 }
 /* A program may use as much as it is told of here, so this is no more than what will have been entered. */
 PUBLIC size_t nallocx(size_t n, int flags) {
@@ -112,7 +112,7 @@ static bool ends(const char *name, const char *with) {
 }
 static bool is_harmless(const char *name) {
     static const char *const whole[] = { "version", "epoch", "background_thread", "max_background_threads", "arenas.narenas",
-                                         "arenas.dirty_decay_ms", "arenas.muzzy_decay_ms" };
+                                         "arenas.lookup", "arenas.dirty_decay_ms", "arenas.muzzy_decay_ms" };
     static const char *const branches[] = { "stats.", "opt.", "config.", "thread.", "tcache.", "prof." };
     static const char *const of_an_arena[] = { ".purge", ".decay", ".dirty_decay_ms", ".muzzy_decay_ms", ".initialized" };
     for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
