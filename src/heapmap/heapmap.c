@@ -15,8 +15,9 @@
  * realloc, which may move pages rather than bytes, cannot keep to that; while one goes on, the map says so and is not
  * believed.
  *
- * Memory that a program gets by other names, such as mi_malloc or mallocx, is not seen. Such a program, and one that
- * frees by other names, must not load this: sdallocx, say, would be told a size that the block does not have.
+ * jemalloc's other names are seen, too (jemalloc.c), those of others are not: a program that gets memory by mi_malloc, say,
+ * must not load this, nor one that asks a handle of the allocator's library for malloc. The allocator's own mappings are
+ * written down as well, for jemalloc (mappings.c).
  */
 #include "heapmap/inner.h"
 
@@ -30,7 +31,8 @@
 
 static _Atomic(_Atomic uint8_t *) leaves[HEAPMAP_LEAVES];
 extern struct weir_heapmap weir_heapmap_;
-PUBLIC struct weir_heapmap weir_heapmap_ = { HEAPMAP_VERSION, sizeof weir_heapmap_, leaves, 0, 0, 0 };
+PUBLIC struct weir_heapmap weir_heapmap_ = { HEAPMAP_VERSION, sizeof weir_heapmap_, leaves, 0, 0, 0, 0,
+                                             wr_heapmap_mappings };
 
 /* ---- The map ----------------------------------------------------------------------------------------------- */
 
@@ -148,11 +150,13 @@ static _Atomic int ready;             /* 1: being looked up, and whoever does ma
 
 static void *next(const char *name) { return dlsym(RTLD_NEXT, name); }
 
-/* Does the C library allocate, too, in ways that we do not see? glibc's own calls come by us, musl's do not always. */
-static bool is_libc(void *function) {
-    Dl_info it, libc;
-    return !dladdr(function, &it) || !dladdr(next("strtol"), &libc) || it.dli_fbase == libc.dli_fbase;
+/* Are both in one library? In doubt they are. */
+static bool are_together(const void *a, const void *b) {
+    Dl_info of_a, of_b;
+    return !dladdr(a, &of_a) || !dladdr(b, &of_b) || of_a.dli_fbase == of_b.dli_fbase;
 }
+/* Does the C library allocate, too, in ways that we do not see? glibc's own calls come by us, musl's do not always. */
+static bool is_libc(void *function) { return are_together(function, next("strtol")); }
 
 __attribute__((noinline)) static bool look_up(void) {
     int none = 0;
@@ -168,7 +172,9 @@ __attribute__((noinline)) static bool look_up(void) {
     real.malloc_usable_size = (size_t (*)(void *))next("malloc_usable_size");
     real.free = (void (*)(void *))next("free");
     if (!real.malloc || !real.calloc || !real.realloc || !real.free) abort();
-    atomic_store(&weir_heapmap_.all, !is_libc((void *)real.malloc));
+    bool all = !is_libc((void *)real.malloc);
+    wr_heapmap_mappings_of(all ? (void *)real.malloc : NULL);
+    atomic_store(&weir_heapmap_.all, all);
     atomic_store_explicit(&ready, 2, memory_order_release);
     return true;
 }
@@ -320,13 +326,18 @@ PUBLIC size_t malloc_usable_size(void *p) {
     return n;
 }
 
-/* ---- For operators.c --------------------------------------------------------------------------------------- */
+/* ---- For the other files ----------------------------------------------------------------------------------- */
 
 void wr_heapmap_enter(void *p, size_t n) {
     /* If malloc has been called for it, it is there, and may be larger. */
-    if (!entered((uintptr_t)p)) enter(p, n);
+    if (p && entered((uintptr_t)p) < n) enter(p, n);
 }
-void wr_heapmap_take_out(void *p) {
-    if (p && !is_early(p)) take_out(p);
+bool wr_heapmap_take_out(void *p) {
+    if (!p || is_early(p)) return false;
+    take_out(p);
+    return true;
 }
 void *wr_heapmap_next(const char *name) { return next(name); }
+bool wr_heapmap_is_allocators(const void *function) { return are_together(function, next("malloc")); }
+void wr_heapmap_look_up(void) { (void)there(); }
+void wr_heapmap_lose(void) { atomic_store(&weir_heapmap_.lost, 1); }

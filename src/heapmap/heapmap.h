@@ -28,12 +28,22 @@
 enum { HEAPMAP_VERSION = 2, HEAPMAP_MANY = 0xf0, HEAPMAP_HALVES = 0xf4 };
 enum { HEAPMAP_SPARES = 2 }; /* the version since which one past the end is inside */
 
+/* A mapping that the allocator has made for itself: where it begins, in units of 4 KiB, and how many; 0: none. */
+enum { HEAPMAP_MAPPINGS = 8192, HEAPMAP_UNIT = 4096, HEAPMAP_COUNT_BITS = 28 };
+#define HEAPMAP_MOST_UNITS (((uint64_t)1 << HEAPMAP_COUNT_BITS) - 1)
+static inline uintptr_t heapmap_mapping_lo(uint64_t m) { return (uintptr_t)(m >> HEAPMAP_COUNT_BITS) * HEAPMAP_UNIT; }
+static inline uintptr_t heapmap_mapping_hi(uint64_t m) {
+    return heapmap_mapping_lo(m) + (uintptr_t)(m & HEAPMAP_MOST_UNITS) * HEAPMAP_UNIT;
+}
+
 struct weir_heapmap {
     uint32_t version, size;              /* of this struct */
     _Atomic(_Atomic uint8_t *) *leaves;  /* HEAPMAP_LEAVES */
     _Atomic uint32_t moving;             /* blocks that are being resized: in none of the bytes, yet full of data */
     _Atomic uint32_t lost;               /* something could not be written down: believe nothing */
     _Atomic uint32_t all;                /* who calls malloc comes by here: memory between blocks is nobody's */
+    _Atomic uint32_t n_mappings;         /* how many entries of `mappings` may be other than 0 */
+    _Atomic uint64_t *mappings;          /* HEAPMAP_MAPPINGS; at each moment they are the allocator's (mappings.c) */
 };
 
 /* A large block has more than 16 bytes of the map. */

@@ -17,9 +17,19 @@ static inline size_t with_spare(size_t n) { return n + (n % 16 == 0 || n == 8); 
 
 /* A block that the allocator has given, of so many bytes with the spare one; NULL is none. */
 void wr_heapmap_enter(void *p, size_t n);
-/* Before the allocator gets it back. */
-void wr_heapmap_take_out(void *p);
+/* Before the allocator gets it back. False: it does not, as it has not given it. */
+bool wr_heapmap_take_out(void *p);
 /* The function that is found behind us. */
 void *wr_heapmap_next(const char *name);
+/* Is it in the allocator itself, rather than in a library that calls malloc in turn? */
+bool wr_heapmap_is_allocators(const void *function);
+/* See that the allocator behind has been looked for. */
+void wr_heapmap_look_up(void);
+/* The program can do from now on what the map would not tell of: believe nothing. */
+void wr_heapmap_lose(void);
+
+/* mappings.c: the allocator's malloc has been found; NULL: it is the C library's own. */
+void wr_heapmap_mappings_of(const void *allocators_malloc);
+extern _Atomic uint64_t wr_heapmap_mappings[HEAPMAP_MAPPINGS];
 
 #endif

@@ -1,7 +1,9 @@
 /*
  * C++'s operators new and delete: an allocator may bring its own, which call no malloc. By their mangled names, so
- * that it takes no C++. Those behind us may call malloc and free in turn: then a block is entered, or taken out, twice,
- * which does no harm. An exception of theirs passes through: there is nothing to be undone.
+ * that it takes no C++. Those of the C++ library call malloc and free in turn, which come by us; or what the program has put
+ * in the place of a plainer one of them, and then what they give may be a piece of a block: not ours to enter, nor
+ * to take out. Should the allocator's call malloc and free, a block is entered, or taken out, twice, which does no harm. An
+ * exception of theirs passes through: there is nothing to be undone.
  *
  * A sized delete is the one without, as C++ has it by default, and whoever has replaced that: an allocator would believe
  * the program's size, which is not what it was asked for.
@@ -17,8 +19,14 @@
     PUBLIC void *mangled(parameters);                                                               \
     PUBLIC void *mangled(parameters) {                                                              \
         static void *(*_Atomic real)(parameters);                                                   \
-        if (!real) real = (void *(*)(parameters))wr_heapmap_next(#mangled);                         \
-        if (!real) abort(); /* who calls it has a C++ library */                                    \
+        static _Atomic bool is_allocators;                                                          \
+        if (!real) {                                                                                \
+            void *found = wr_heapmap_next(#mangled);                                                \
+            if (!found) abort(); /* who calls it has a C++ library */                               \
+            is_allocators = wr_heapmap_is_allocators(found);                                        \
+            real = (void *(*)(parameters))found;                                                    \
+        }                                                                                           \
+        if (!is_allocators) return real arguments;                                                  \
         n = with_spare(n);                                                                          \
         void *p = real arguments;                                                                   \
         wr_heapmap_enter(p, n);                                                                     \
@@ -29,9 +37,14 @@
     PUBLIC void mangled(parameters);                                                                \
     PUBLIC void mangled(parameters) {                                                               \
         static void (*_Atomic real)(parameters);                                                    \
-        if (!real) real = (void (*)(parameters))wr_heapmap_next(#mangled);                          \
-        if (!real) abort();                                                                         \
-        wr_heapmap_take_out(p);                                                                     \
+        static _Atomic bool is_allocators;                                                          \
+        if (!real) {                                                                                \
+            void *found = wr_heapmap_next(#mangled);                                                \
+            if (!found) abort();                                                                    \
+            is_allocators = wr_heapmap_is_allocators(found);                                        \
+            real = (void (*)(parameters))found;                                                     \
+        }                                                                                           \
+        if (is_allocators) wr_heapmap_take_out(p);                                                  \
         real arguments;                                                                             \
     }
 

@@ -4,6 +4,9 @@
  * be anything by now. What lies between the blocks of a page is free, or slack, or the allocator's own, and not
  * looked at.
  *
+ * The rest of what an allocator has mapped for itself is no root either, where the map has that (heapmap/mappings.c); but for
+ * blocks that are no region, as something near them cannot be read.
+ *
  * That holds only if no block comes from elsewhere. Where the allocator is the C library's own, it may use blocks
  * itself that the map does not know (musl's atexit does). There a region is a run of blocks without a gap, and gaps
  * are roots.
@@ -134,11 +137,32 @@ static void fill(uintptr_t lo, uintptr_t hi) {
     wr_bit_set(r, bound, end);
 }
 
+/* The blocks in it are regions, and else it is the allocator's own. */
+static void set_aside(uintptr_t lo, uintptr_t hi) {
+    for (size_t i = 0; i < make.n && lo < hi; i++) {
+        const struct run *r = &make.runs[i];
+        if (!r->bad || r->hi <= lo || r->lo >= hi) continue;
+        if (r->lo > lo) wr_heap_private_add(lo, r->lo);
+        lo = r->hi;
+    }
+    if (lo < hi) wr_heap_private_add(lo, hi);
+}
+static void set_mappings_aside(void) {
+    uint32_t n = map->n_mappings < HEAPMAP_MAPPINGS ? map->n_mappings : HEAPMAP_MAPPINGS;
+    if (!map->all) return;
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t m = map->mappings[i];
+        set_aside(heapmap_mapping_lo(m), heapmap_mapping_hi(m));
+    }
+}
+
 void wr_heap_map(void) {
     if (!map) return;
     for (size_t i = 0; i < HEAPMAP_LEAVES; i++)
         if (map->leaves[i])
             wr_heap_private_add((uintptr_t)map->leaves[i], (uintptr_t)map->leaves[i] + HEAPMAP_LEAF_SIZE);
+    /* At some bytes its entries look like addresses. */
+    wr_heap_private_add((uintptr_t)map->mappings, (uintptr_t)(map->mappings + HEAPMAP_MAPPINGS));
     if (map->lost || map->moving) return;
     memset(&make, 0, sizeof make);
     make.page = map->all ? (uintptr_t)sysconf(_SC_PAGESIZE) : 1;
@@ -148,5 +172,6 @@ void wr_heap_map(void) {
     if (wr_n_regions == make.glibc) return;
     wr_regions_sort();
     each_block(fill);
+    set_mappings_aside();
     wr_heap_told("libweir-heapmap");
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # What heap.c and neighbours.c check, with other allocators behind libweir-heapmap; glibc's own behind it, which is read as ever; and
-# linked statically, where libc's data lies in the program.
+# linked statically, where libc's data lies in the program. What is found and what is not behind them: heapmap_leaks.sh.
 set -u
 . "$WEIR_SRC/test/support/script.sh"
 
@@ -66,6 +66,66 @@ if command -v g++ >"$tmp/found"; then
     check 'operators: build' g++ -std=c++17 -O1 -o "$tmp/operators" "$tmp/operators.cc"
     check 'operators: replaced ones build' g++ -std=c++17 -O1 -w -o "$tmp/replaced" "$tmp/replaced.cc"
 fi
+
+# An allocator without operators: the C++ library's call what a program has replaced of them, and that may give pieces of a block,
+# the first of which begins where it begins. The block stays in the map as it is.
+cat >"$tmp/plain.c" <<'END'
+#include <stddef.h>
+#include <string.h>
+static char memory[64 << 20] __attribute__((aligned(4096)));
+static _Atomic size_t used;
+void *memalign(size_t align, size_t n) {
+    if (n > sizeof memory || align > 4096) return NULL;
+    size_t at = used += n + 2 * align + 32;
+    if (at > sizeof memory) return NULL;
+    char *p = (char *)(((size_t)(memory + at - n - align) + align - 1) & ~(align - 1) & ~(size_t)15);
+    ((size_t *)p)[-1] = n;
+    return p;
+}
+void *malloc(size_t n) { return memalign(16, n); }
+void *calloc(size_t n, size_t size) { return malloc(n * size); }
+void free(void *p) { (void)p; }
+size_t malloc_usable_size(void *p) { return p ? ((size_t *)p)[-1] : 0; }
+void *realloc(void *p, size_t n) {
+    void *q = malloc(n);
+    size_t old = malloc_usable_size(p);
+    return p && q ? memcpy(q, p, old < n ? old : n) : q;
+}
+END
+cat >"$tmp/pieces.c" <<'END'
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "heapmap/heapmap.h"
+static char *pool;
+static size_t used;
+void *_Znwm(size_t n), *_Znam(size_t n);
+void _ZdlPv(void *p), _ZdaPv(void *p);
+void *_Znwm(size_t n) { return pool + (used += (n + 15) / 16 * 16) - (n + 15) / 16 * 16; }
+void _ZdlPv(void *p) { (void)p; }
+int main(void) {
+    const struct weir_heapmap *map = dlsym(RTLD_DEFAULT, "weir_heapmap_");
+    void *pieces[40];
+    pool = malloc(1 << 20);
+    _Atomic uint8_t *byte = map->leaves[(uintptr_t)pool >> HEAPMAP_LEAF_BITS] + ((uintptr_t)pool % ((size_t)1 << HEAPMAP_LEAF_BITS) >> 4);
+    uint64_t count = *heapmap_count(byte);
+    for (int i = 0; i < 40; i++) {
+        pieces[i] = _Znam(16 + (size_t)i);
+        if (*byte != HEAPMAP_MANY || *heapmap_count(byte) != count) return puts("a piece counts as the block"), 1;
+    }
+    for (int i = 0; i < 40; i++) {
+        _ZdaPv(pieces[i]);
+        if (*byte != HEAPMAP_MANY || *heapmap_count(byte) != count) return puts("a piece was taken out as the block"), 1;
+    }
+    return (char *)pieces[0] != pool;
+}
+END
+pieces() {
+    $CC -O1 -w -fno-builtin -shared -fPIC -o "$tmp/plain.so" "$tmp/plain.c" &&
+        $CC -D_GNU_SOURCE -O1 -w -I"$WEIR_SRC/src" -o "$tmp/pieces" "$tmp/pieces.c" -Wl,--no-as-needed -lstdc++ -ldl &&
+        LD_PRELOAD="$heapmap $tmp/plain.so" "$tmp/pieces"
+}
+[ ! -x "$tmp/operators" ] || check 'operators: pieces of a block' pieces
 
 behind jemalloc libjemalloc.so.2
 behind mimalloc libmimalloc.so.2
