@@ -14,7 +14,8 @@
  *   that uses it has returned.
  * - SIGPIPE is never raised: the call returns -EPIPE.
  * - -EPERM: no runtime is running, so nobody could wake the caller (a call that need not wait works all the same).
- * - -EBADF: not open, or closed while the call waited. -ENOMEM: no memory to wait with.
+ * - -EBADF: not open, or closed while the call waited. -ENOMEM: no memory to wait with. -EMFILE, -ENFILE: no
+ *   numbers for weir itself, which takes two when somebody waits for the first time.
  */
 #ifndef WEIR_IO_H
 #define WEIR_IO_H
