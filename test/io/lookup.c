@@ -217,6 +217,9 @@ TEST(no_more_than_32_are_asked_at_once) {
 }
 
 TEST(who_waits_for_an_answer_or_his_turn_has_not_leaked) {
+#ifdef TEST_TSAN
+    SKIP("ThreadSanitizer hands signals on too late: every proof is inconclusive");
+#endif
     answers_left = 0;
     for (int i = 0; i < 40; i++) TEST_GO(looks_up, "host", 1);
     test_until_n_parked(32, "IO wait");
