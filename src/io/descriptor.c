@@ -73,11 +73,11 @@ static struct entry *entry_of(int fd) {
         struct entry *mine = calloc(CHUNK, sizeof *mine);
         if (!mine) return NULL;
         for (int i = 0; i < CHUNK; i++) {
-            mine[i].source.edge = edge;
             for (int s = 0; s < 2; s++) {
                 wr_list_init(&mine[i].sides[s].queue);
                 atomic_init(&mine[i].sides[s].empty, NOT_EMPTY);
             }
+            atomic_store_explicit(&mine[i].source.edge, edge, memory_order_release);
         }
         if (atomic_compare_exchange_strong(at, &chunk, mine)) chunk = mine;
         else free(mine);

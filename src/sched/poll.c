@@ -93,7 +93,7 @@ void wr_poll(weir_time until, struct wr_batch *ready) {
         if (e & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) edges |= WR_EDGE_ENDED;
         if (e & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI)) edges |= WR_EDGE_IN;
         if (e & (EPOLLOUT | EPOLLHUP | EPOLLERR)) edges |= WR_EDGE_OUT;
-        s->edge(s, edges, ready);
+        atomic_load_explicit(&s->edge, memory_order_acquire)(s, edges, ready);
     }
 }
 

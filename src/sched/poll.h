@@ -18,8 +18,9 @@
 enum { WR_EDGE_IN = 1, WR_EDGE_OUT = 2, WR_EDGE_ENDED = 4 };
 
 struct wr_source {
-    /* Called for each edge, on a worker or on sysmon, on no goroutine; no locks are held. Must not park. */
-    void (*edge)(struct wr_source *s, unsigned edges, struct wr_batch *ready);
+    /* Called for each edge, on a worker or on sysmon, on no goroutine; no locks are held. Must not park. Stored (release) when the rest of
+     * what it needs is there: the kernel hands pointers on, but is no fence that anybody has promised. */
+    void (*_Atomic edge)(struct wr_source *s, unsigned edges, struct wr_batch *ready);
 };
 
 /* From now on fd's edges go to the source; the first comes at once if it is ready. 0; -EPERM: a kind that is always ready (a regular
