@@ -197,23 +197,30 @@ static void write_one(int fd, int64_t result) {
     writers_done++;
 }
 
-static void fill(int fd) {
+/* Until it takes no more; how much that was. */
+static size_t fill(int fd) {
     char data[4096] = "";
-    while (send(fd, data, sizeof data, MSG_DONTWAIT) > 0) {}
+    size_t sum = 0;
+    for (ssize_t n; (n = send(fd, data, sizeof data, MSG_DONTWAIT)) > 0;) sum += (size_t)n;
+    return sum;
 }
 
 TEST(readers_and_writers_wait_side_by_side) {
     int fds[2];
     make_pair(fds);
-    fill(fds[0]);
+    size_t left = fill(fds[0]) + 64;
     TEST_GO(read_one, fds[0], (int64_t)1);
     TEST_GO(write_one, fds[0], (int64_t)64);
     test_until_n_parked(2, "IO wait");
     write_text(fds[1], "x");
     TEST_UNTIL(readers_done == 1);
     CHECK_EQ(writers_done, 0);
-    char sink[4096];
-    while (writers_done == 0) CHECK_GE(weir_read(fds[1], sink, sizeof sink), 1);
+    for (char sink[4096]; left > 0;) {
+        int64_t n = weir_read(fds[1], sink, sizeof sink);
+        CHECK_GE(n, 1);
+        left -= (size_t)n;
+    }
+    TEST_UNTIL(writers_done == 1);
     close_both(fds);
 }
 
