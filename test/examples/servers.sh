@@ -423,9 +423,14 @@ for server in $servers; do
     check ${server}_rejects_wrong_arguments rejects_wrong_arguments $server
     check ${server}_says_that_its_address_is_in_use address_in_use $server
     check ${server}_ends_when_idle ends_when_idle $server
-    check ${server}_cuts_off_after_the_grace_period grace_ends $server
-    check ${server}_ends_at_once_on_a_second_signal second_signal $server
 done
+
+check echo_cuts_off_after_the_grace_period grace_ends echo
+check chat_cuts_off_after_the_grace_period grace_ends chat
+check proxy_cuts_off_after_the_grace_period grace_ends proxy
+check echo_ends_at_once_on_a_second_signal second_signal echo
+check chat_ends_at_once_on_a_second_signal second_signal chat
+check proxy_ends_at_once_on_a_second_signal second_signal proxy
 
 # ---- echo ----------------------------------------------------------------------------------------------
 
@@ -560,6 +565,8 @@ malformed() {
 }
 
 if [ -x "$examples/hello" ]; then
+    check hello_cuts_off_after_the_grace_period grace_ends hello
+    check hello_ends_at_once_on_a_second_signal second_signal hello
     if command -v curl >/dev/null; then check hello_with_curl curl_hello
     else skip hello_with_curl 'curl is not installed'; fi
     if command -v ncat >/dev/null; then
