@@ -233,6 +233,18 @@ def chat_stuck(port):
     print('put out after %d lines; the others waited %.3f s at most' % (said, slowest))
     assert slowest < 2 and a.hear() == 'Stuck has left'
 
+def chat_goes_on_after(port, pid):
+    a = Client(port, 'Ada')
+    b = Client(port, 'Bob', [a])
+    os.kill(int(pid), signal.SIGTERM)
+    until(lambda: refused(port))
+    a.say('are you there?')
+    assert b.hear() == 'Ada: are you there?'
+    b.say('yes')
+    assert a.hear() == 'Bob: yes'
+    b.s.shutdown(socket.SHUT_WR)
+    assert a.hear() == 'Bob has left'
+
 def chat_crowd(port, n):
     """Each hears every other."""
     n, crowd = int(n), []
@@ -374,6 +386,7 @@ rejects() {
 }
 
 rejects_wrong_arguments() {
+    [ "$1" != proxy ] || rejects proxy || return 1
     rejects "$1" --wrong && rejects "$1" --grace soon && rejects "$1" --grace -1 && rejects "$1" --listen && rejects "$1" a b
 }
 
@@ -451,6 +464,7 @@ check echo_finishes_what_it_has_begun echo_goes_on
 # ---- chat ----------------------------------------------------------------------------------------------
 
 chat_case() { serve chat && ask "chat_$1" "$port" && end "$2"; }
+chat_goes_on() { serve chat --grace 60 && ask chat_goes_on_after "$port" $pid && served 2; }
 chat_crowd() { serve chat && ask chat_crowd "$port" 50 && end 50; }
 
 check chat_passes_lines_to_all_others chat_case three 3
@@ -458,6 +472,7 @@ check chat_puts_out_who_sends_too_long_a_line chat_case long_line 2
 check chat_lets_nobody_in_without_a_name chat_case nameless 2
 check chat_puts_out_who_does_not_read chat_case stuck 3
 check chat_with_fifty chat_crowd
+check chat_finishes_what_it_has_begun chat_goes_on
 
 # ---- proxy ---------------------------------------------------------------------------------------------
 
