@@ -6,6 +6,7 @@
 
 #include <http_parser.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define AHEAD 16 /* answers collected before they are sent */
 
@@ -60,6 +61,13 @@ static bool send_answers(int fd, struct request *r) {
     return sent;
 }
 
+/* To close while something is unread would be a reset, which may overtake the answer. So drop what comes, for a second at most. */
+static void hang_up(int fd) {
+    char in[4096];
+    shutdown(fd, SHUT_WR);
+    weir_timeout(WEIR_SECOND) while (weir_read(fd, in, sizeof in) > 0) {}
+}
+
 static void hello(int fd, void *arg) {
     struct request r = { .n = 0 };
     http_parser p;
@@ -77,9 +85,11 @@ static void hello(int fd, void *arg) {
             bool more = error == HPE_OK || error == HPE_PAUSED;
             if (!more) answer(&r, "400 Bad Request", "This is not HTTP/1.1.\n", true, true);
             if (r.n && !send_answers(fd, &r)) return;
-            if (!more || p.upgrade || (r.whole && !http_should_keep_alive(&p))) return;
+            if (!more || p.upgrade || (r.whole && !http_should_keep_alive(&p))) goto end;
         }
     }
+end:
+    hang_up(fd);
 }
 
 int weir_main(int argc, char **argv) {

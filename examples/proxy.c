@@ -8,7 +8,10 @@
 #include <sys/socket.h>
 
 static void pass(int from, int to, weir_scope *both) {
-    if (weir_copy_fd(to, from, -1) < 0) weir_scope_cancel(both);
+    weir_address peer;
+    int64_t n = weir_copy_fd(to, from, -1);
+    /* A reset after the first byte is not told by the result; but then nobody is at the other end any more. */
+    if (n < 0 || weir_peer_address(from, &peer) == -ENOTCONN) weir_scope_cancel(both);
     shutdown(to, SHUT_WR);
 }
 

@@ -9,8 +9,8 @@ WEIR_BEGIN_
  * from libdw; built without it, there are addresses and a hint. 0; -EINVAL: another level; -ENOMEM; else what write()
  * failed with. The program goes on meanwhile. Blocks the thread (it writes to fd), not cancellable.
  *
- * SIGQUIT (ctrl-\) writes level 2 to standard error, unless the program has a handler of its own or ignores it; a
- * second one within a second ends the process with status 2. A crash in a goroutine writes the signal and that
+ * SIGQUIT (ctrl-\) writes level 2 to standard error, unless the program has a handler of its own or ignores it, or
+ * a channel gets it (weir_signal_notify); a second one within a second ends the process with status 2. A crash in a goroutine writes the signal and that
  * goroutine's stack; then the process dies of the signal. */
 WEIR_API_ int weir_dump(int fd, int level);
 

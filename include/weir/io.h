@@ -12,6 +12,8 @@
  * - weir_close_fd, not close(2), for a descriptor that another goroutine may be using, and for those that weir has made
  *   (weir_accept, weir_dial, weir_pipe, …): it wakes those who wait, and the number is given back only when the last call
  *   that uses it has returned.
+ * - A connection that was reset says so (-ECONNRESET) once, as the system has it: to the call that finds it. If that had a byte by then, and so
+ *   returns a number, reading gives 0 from then on, as at an end; writing gives -EPIPE, and weir_peer_address -ENOTCONN.
  * - SIGPIPE is never raised: the call returns -EPIPE.
  * - -EPERM: no runtime is running, so nobody could wake the caller (a call that need not wait works all the same).
  * - -EBADF: not open, or closed while the call waited. -ENOMEM: no memory to wait with. -EMFILE, -ENFILE: no

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 struct point {
@@ -40,6 +41,7 @@ extern weir_sem sem;
 extern struct large large;
 extern const char *url, *urls[10];
 extern int e, v, n, fd, key;
+extern int64_t got;
 extern bool ok, ready;
 extern char buffer[100];
 

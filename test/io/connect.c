@@ -199,6 +199,20 @@ TEST(a_connection_that_is_reset_says_so) {
     shut(fds[1]);
 }
 
+/* Whoever has something by then returns that, and the kernel does not say it again. */
+TEST(a_reset_is_told_once) {
+    int fds[2];
+    weir_address peer;
+    tcp_pair(fds);
+    say(fds[0], "x");
+    TEST_GO(reset_when_read, fds[0]);
+    CHECK_EQ(weir_read_full(fds[1], (char[2]){ 0 }, 2), 1);
+    CHECK_EQ(weir_read(fds[1], &(char){ 0 }, 1), 0);
+    CHECK_EQ(weir_write(fds[1], "x", 1), -EPIPE);
+    CHECK_EQ(weir_peer_address(fds[1], &peer), -ENOTCONN);
+    shut(fds[1]);
+}
+
 static void say_when_read(int fd, const char *text) {
     test_until_n_parked(1, "IO wait");
     say(fd, text);
