@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 static int64_t result_of(int64_t n) { return n < 0 ? -errno : n; }
@@ -88,8 +87,7 @@ static bool is_end(int fd, int64_t offset) {
  * the rest may be on the disk. */
 static int64_t try_pread(int fd, void *arg) {
     struct piece *p = arg;
-    struct iovec v = { .iov_base = p->to, .iov_len = p->n };
-    int64_t n = result_of(preadv2(fd, &v, 1, p->offset, RWF_NOWAIT));
+    int64_t n = wr_io_read_now(fd, p->to, p->n, p->offset);
     if (n <= 0) return wr_io_blocking(read_now, p);
     if ((size_t)n == p->n || is_end(fd, p->offset + n)) return n;
     struct piece rest = { .fd = fd, .to = (char *)p->to + n, .n = p->n - (size_t)n, .offset = p->offset + n };

@@ -48,6 +48,10 @@ static inline int wr_io_ended(void) {
     return c ? atomic_load_explicit(&c->err, memory_order_acquire) : 0;
 }
 
+/* Read what of a file is in memory, or of a pipe is there: preadv2, which not every C library has, with RWF_NOWAIT. At offset -1: from
+ * where the descriptor is. The number of bytes; -EAGAIN: none; -EOPNOTSUPP, -ENOSYS: it, or the kernel, cannot do that. */
+int64_t wr_io_read_now(int fd, void *to, size_t n, int64_t offset);
+
 /* Run fn(arg), a write of some kind, so that it raises no SIGPIPE. fn's result. */
 int64_t wr_io_quietly(int64_t (*fn)(void *arg), void *arg);
 

@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -52,6 +53,12 @@ static int64_t write_file(void *arg) {
     return result_of(write(p->fd, p->from, p->n));
 }
 
+int64_t wr_io_read_now(int fd, void *to, size_t n, int64_t offset) {
+    struct iovec v = { .iov_base = to, .iov_len = n };
+    enum { NOWAIT = 8 }; /* RWF_NOWAIT */
+    return result_of(syscall(SYS_preadv2, fd, &v, 1L, offset, 0L, NOWAIT)); /* the 0: the high half, where longs are short */
+}
+
 static int64_t try_read(int fd, void *arg) {
     struct piece *p = arg;
     int64_t n = result_of(recv(fd, p->to, p->n, MSG_DONTWAIT));
@@ -59,8 +66,7 @@ static int64_t try_read(int fd, void *arg) {
     int kind = kind_of(fd);
     if (kind < 0) return kind;
     if (kind != NONBLOCKING) {
-        struct iovec v = { .iov_base = p->to, .iov_len = p->n };
-        n = result_of(preadv2(fd, &v, 1, -1, RWF_NOWAIT));
+        n = wr_io_read_now(fd, p->to, p->n, -1);
         if (kind == FILE_ON_DISK) return n > 0 ? n : wr_io_blocking(read_file, p); /* 0 is not always the end: Linux 5.9, 5.10 */
         if (n != -EOPNOTSUPP && n != -ENOSYS) return n;
         n = ready(fd, POLLIN);

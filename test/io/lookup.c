@@ -1,5 +1,6 @@
 /* Looking names up, with a resolver of ours in place of the system's: it answers when it is told to. */
 #include "net_test.h"
+#include "../leak/allocator.h"
 #include "threads.h"
 
 #include <netdb.h>
@@ -217,9 +218,7 @@ TEST(no_more_than_32_are_asked_at_once) {
 }
 
 TEST(who_waits_for_an_answer_or_his_turn_has_not_leaked) {
-#ifdef TEST_TSAN
-    SKIP("ThreadSanitizer hands signals on too late: every proof is inconclusive");
-#endif
+    PROOF_WANTS_SIGNALS();
     answers_left = 0;
     for (int i = 0; i < 40; i++) TEST_GO(looks_up, "host", 1);
     test_until_n_parked(32, "IO wait");

@@ -144,6 +144,14 @@ static size_t entries(const char *folder) {
     return n;
 }
 
+static size_t heap(void) {
+#ifdef __GLIBC__
+    return mallinfo2().uordblks;
+#else
+    return 0; /* what is resident must do */
+#endif
+}
+
 static size_t resident(void) {
     unsigned long total, pages = 0;
     FILE *f = fopen("/proc/self/statm", "r");
@@ -162,7 +170,7 @@ static struct left run_for(weir_duration d, uint64_t seed) {
         soak.stop = true;
     }
     TEST_UNTIL(weir_count() == before);
-    return (struct left){ entries("/proc/self/fd"), entries("/proc/self/task"), weir_count(), mallinfo2().uordblks, resident() };
+    return (struct left){ entries("/proc/self/fd"), entries("/proc/self/task"), weir_count(), heap(), resident() };
 }
 
 TEST(nothing_is_left_of_mixed_load) {
