@@ -15,7 +15,7 @@ enum { MINE = 1111, THE_THREADS = 2222 };
 static int_chan ch;
 static _Atomic long first_thread, second_thread;
 static int *_Atomic cached;
-static _Atomic int seen_errno, seen_cached, seen_after_failure, phase;
+static _Atomic int seen_errno, seen_cached, seen_after_failure, phase, placed;
 
 /* The C library's word for the thread that this is called on. */
 __attribute__((noinline)) static int *errno_of_thread(void) {
@@ -39,10 +39,18 @@ static void parks_and_reads_errno(void) {
     }
     running--;
 }
-/* Sits on the thread on which the other one parked, with an errno of its own, until that has gone on elsewhere. */
+static int wait_for_a_phase(void *arg) {
+    while (phase == 0) usleep(1000);
+    return 0;
+}
+/* Sits on the thread on which the other one parked, with an errno of its own, until that has gone on elsewhere. On any other thread it
+ * holds that one until then, so that the next of them gets another. */
 static void keeps_the_thread(void) {
     weir_lock_thread();
-    if (thread_id() == first_thread) {
+    if (thread_id() != first_thread) {
+        placed++;
+        CHECK_EQ(weir_blocking(wait_for_a_phase, NULL), 0);
+    } else {
         CHECK_EQ(weir_try_send(ch, 1), 0);
         __atomic_store_n(errno_of_thread(), THE_THREADS, __ATOMIC_RELAXED);
         while (phase != 2) {
@@ -62,10 +70,10 @@ TEST(errno_is_the_goroutines_when_it_goes_on_with_another_thread) {
         TEST_GO(parks_and_reads_errno);
         test_until_n_parked(1, "chan receive");
         while (phase == 0) { /* until one comes to run on that thread */
+            int before = placed;
             running++;
-            int before = running;
             TEST_GO(keeps_the_thread);
-            TEST_UNTIL(running < before || phase != 0);
+            TEST_UNTIL(placed > before || phase != 0);
         }
         TEST_UNTIL(running == 0);
         CHECK_NE(first_thread, second_thread);
