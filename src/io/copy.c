@@ -36,13 +36,11 @@ struct copy {
     char *buffer;       /* BUFFER bytes, for those who need it */
 };
 
-static int64_t result_of(ssize_t n) { return n < 0 ? -errno : n; }
-
 /* ---- By the kernel --------------------------------------------------------------------------------- */
 
 static int64_t move(void *arg) {
     struct copy *c = arg;
-    return result_of(c->way == SENDFILE ? sendfile(c->to, c->from, NULL, c->n) : splice(c->from, NULL, c->to, NULL, c->n, SPLICE_F_NONBLOCK));
+    return wr_io_result(c->way == SENDFILE ? sendfile(c->to, c->from, NULL, c->n) : splice(c->from, NULL, c->to, NULL, c->n, SPLICE_F_NONBLOCK));
 }
 static int64_t move_quietly(void *arg) { return wr_io_quietly(move, arg); }
 
@@ -51,8 +49,7 @@ static int64_t try_move(int to, void *arg) {
     int64_t n = c->disk ? wr_io_blocking(move_quietly, c) : move_quietly(c);
     if (n != -EAGAIN || c->way != SPLICE) return n;
     /* Which of the two was it? Asked of the one whose edges are being counted: where it has got room since, there is an edge. */
-    struct pollfd p = { .fd = to, .events = POLLOUT };
-    return poll(&p, 1, 0) == 0 ? n : EMPTY;
+    return wr_io_ready_now(to, POLLOUT) == -EAGAIN ? n : EMPTY;
 }
 
 static int64_t by_kernel(struct copy *c) {
@@ -69,18 +66,18 @@ static int64_t by_kernel(struct copy *c) {
 static int64_t look_into_file(void *arg) {
     struct copy *c = arg;
     off_t at = lseek(c->from, 0, SEEK_CUR);
-    return at < 0 ? -errno : result_of(pread(c->from, c->buffer, c->n, at));
+    return at < 0 ? -errno : wr_io_result(pread(c->from, c->buffer, c->n, at));
 }
 static int64_t try_look(int from, void *arg) {
     struct copy *c = arg;
-    return c->file ? wr_io_blocking(look_into_file, c) : result_of(recv(from, c->buffer, c->n, MSG_PEEK | MSG_DONTWAIT));
+    return c->file ? wr_io_blocking(look_into_file, c) : wr_io_result(recv(from, c->buffer, c->n, MSG_PEEK | MSG_DONTWAIT));
 }
 
 static int64_t by_looking(struct copy *c) {
     int64_t n = wr_io(c->from, WR_READ, try_look, c, 0);
     if (n > 0) n = weir_write(c->to, c->buffer, (size_t)n);
     if (n <= 0) return n;
-    int64_t taken = c->file ? lseek(c->from, n, SEEK_CUR) : result_of(recv(c->from, c->buffer, (size_t)n, MSG_DONTWAIT));
+    int64_t taken = c->file ? lseek(c->from, n, SEEK_CUR) : wr_io_result(recv(c->from, c->buffer, (size_t)n, MSG_DONTWAIT));
     if (taken < 0) c->stop = true; /* somebody else has it */
     return n;
 }

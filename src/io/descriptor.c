@@ -142,13 +142,19 @@ static int enter(struct entry *e) {
     }
 }
 
-/* Nobody uses the number, and nobody may. What the last of them did is seen before it is closed, and what close did before anybody enters. */
-static int close_now(struct entry *e, int fd) {
-    if (e->made && atomic_load_explicit(&e->registered, memory_order_relaxed)) wr_poll_forget(fd); /* a copy may keep it open */
-    e->made = e->stream = false;
+/* What is known of the number says nothing of what it stands for from now on. */
+static void begin_anew(struct entry *e, bool made, bool stream) {
+    e->made = made;
+    e->stream = stream;
     atomic_store_explicit(&e->ended, false, memory_order_relaxed);
     atomic_store_explicit(&e->registered, false, memory_order_relaxed);
     for (int i = 0; i < 2; i++) atomic_store_explicit(&e->sides[i].empty, NOT_EMPTY, memory_order_relaxed);
+}
+
+/* Nobody uses the number, and nobody may. What the last of them did is seen before it is closed, and what close did before anybody enters. */
+static int close_now(struct entry *e, int fd) {
+    if (e->made && atomic_load_explicit(&e->registered, memory_order_relaxed)) wr_poll_forget(fd); /* a copy may keep it open */
+    begin_anew(e, false, false);
     int result = close(fd) == 0 || errno == EINTR ? 0 : -errno; /* on Linux it is closed then, too */
     atomic_store_explicit(&e->users, 0, memory_order_release);
     return result;
@@ -160,9 +166,15 @@ static int leave(struct entry *e, int fd) {
     return close_now(e, fd);
 }
 
+/* The entry of the number, entered. 0, -EBADF, -ENOMEM. */
+static int enter_number(int fd, struct entry **e) {
+    *e = fd < 0 ? NULL : entry_of(fd);
+    return *e ? enter(*e) : fd < 0 || (unsigned)fd >= CHUNK * CHUNKS ? -EBADF : -ENOMEM;
+}
+
 int wr_io_hold(int fd) {
-    struct entry *e = fd < 0 ? NULL : entry_of(fd);
-    return e ? enter(e) : fd < 0 || (unsigned)fd >= CHUNK * CHUNKS ? -EBADF : -ENOMEM;
+    struct entry *e;
+    return enter_number(fd, &e);
 }
 void wr_io_release(int fd) { (void)leave(entry_of(fd), fd); }
 
@@ -215,11 +227,7 @@ int wr_io_made(int fd, bool stream) {
         return (unsigned)fd >= CHUNK * CHUNKS ? -EMFILE : -ENOMEM;
     }
     while (enter(e)) sched_yield(); /* its last owner has closed it and is about to say so */
-    e->made = true;
-    e->stream = stream;
-    atomic_store_explicit(&e->ended, false, memory_order_relaxed);
-    atomic_store_explicit(&e->registered, false, memory_order_relaxed);
-    for (int i = 0; i < 2; i++) atomic_store_explicit(&e->sides[i].empty, NOT_EMPTY, memory_order_relaxed);
+    begin_anew(e, true, stream);
     (void)leave(e, fd);
     return fd;
 }
@@ -298,9 +306,8 @@ static int wait_edge(struct entry *e, int fd, enum wr_side side, uint32_t seen) 
 }
 
 int64_t wr_io(int fd, enum wr_side side, int64_t (*attempt)(int fd, void *arg), void *arg, size_t full) {
-    struct entry *e = fd < 0 ? NULL : entry_of(fd);
-    if (!e) return fd < 0 || (unsigned)fd >= CHUNK * CHUNKS ? -EBADF : -ENOMEM;
-    int64_t n = enter(e);
+    struct entry *e;
+    int64_t n = enter_number(fd, &e);
     if (n) return n;
     struct side *s = &e->sides[side];
     while (!(n = wr_io_ended())) {
@@ -328,8 +335,7 @@ int wr_io_poll(struct pollfd *fds, size_t n, weir_time until) {
     size_t in = 0;
     int result = n > WR_IO_POLL_MAX ? -EINVAL : 0;
     for (; !result && in < n; in++) {
-        entries[in] = fds[in].fd < 0 ? NULL : entry_of(fds[in].fd);
-        result = entries[in] ? enter(entries[in]) : -EBADF;
+        result = enter_number(fds[in].fd, &entries[in]);
         if (result) break;
     }
     while (!result && !(result = wr_io_ended())) {

@@ -9,8 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int64_t result_of(int64_t n) { return n < 0 ? -errno : n; }
-
 /* ---- Opening ----------------------------------------------------------------------------------------- */
 
 struct opening {
@@ -30,7 +28,7 @@ static bool waits_for_others(const struct opening *o) {
 
 static int open_now(void *arg) {
     struct opening *o = arg;
-    do o->result = (int)result_of(open(o->path, o->flags | O_CLOEXEC, o->mode));
+    do o->result = (int)wr_io_result(open(o->path, o->flags | O_CLOEXEC, o->mode));
     while (o->result == -EINTR);
     return 0;
 }
@@ -67,15 +65,15 @@ struct piece {
 
 static int64_t read_now(void *arg) {
     struct piece *p = arg;
-    return result_of(pread(p->fd, p->to, p->n, p->offset));
+    return wr_io_result(pread(p->fd, p->to, p->n, p->offset));
 }
 static int64_t write_now(void *arg) {
     struct piece *p = arg;
-    return result_of(pwrite(p->fd, p->from, p->n, p->offset));
+    return wr_io_result(pwrite(p->fd, p->from, p->n, p->offset));
 }
 static int64_t sync_now(void *arg) {
     struct piece *p = arg;
-    return result_of(fsync(p->fd));
+    return wr_io_result(fsync(p->fd));
 }
 
 static bool is_end(int fd, int64_t offset) {

@@ -42,6 +42,12 @@ void wr_io_release(int fd);
  * short read or write means that there is no more. Returns fd; or -ENOMEM, -EMFILE and closes it. */
 int wr_io_made(int fd, bool stream);
 
+/* What a system call says: its result, or -errno. */
+static inline int64_t wr_io_result(int64_t n) { return n < 0 ? -errno : n; }
+
+/* Is it ready now, for calls that would block? 0; -EAGAIN: it is not; or -errno. */
+int wr_io_ready_now(int fd, short events);
+
 /* 0, or how the current context has ended: -ECANCELED, -ETIMEDOUT. */
 static inline int wr_io_ended(void) {
     struct wr_cancel *c = wr_self()->cancel;

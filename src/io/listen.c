@@ -72,27 +72,26 @@ int weir_listen(const char *network, const char *address) { return weir_listen_f
  * system call. */
 static pthread_mutex_t one_taker = PTHREAD_MUTEX_INITIALIZER;
 
-static int64_t take(int fd, void *arg) {
+static int64_t take(int fd, bool blocks) {
     for (;;) {
         int new = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (new >= 0) return new;
         if (errno != ECONNABORTED && errno != EPROTO && errno != EINTR) return -errno;
-        if (arg) return -EINTR; /* who blocks looks first, again */
+        if (blocks) return -EINTR; /* who blocks looks first, again */
     }
 }
 
 static int64_t try_accept(int fd, void *arg) {
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0) return -errno;
-    if (flags & O_NONBLOCK) return take(fd, NULL);
+    if (flags & O_NONBLOCK) return take(fd, false);
     int listens = 0; /* one that does not may never be ready */
     socklen_t size = sizeof listens;
     if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0) return -errno;
     if (!listens) return -EINVAL;
     pthread_mutex_lock(&one_taker);
-    struct pollfd p = { .fd = fd, .events = POLLIN };
-    int n = poll(&p, 1, 0);
-    int64_t result = n < 0 ? -errno : n == 0 ? -EAGAIN : take(fd, &p);
+    int64_t result = wr_io_ready_now(fd, POLLIN);
+    if (!result) result = take(fd, true);
     pthread_mutex_unlock(&one_taker);
     return result;
 }

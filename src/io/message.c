@@ -31,13 +31,11 @@ struct piece {
 
 static int64_t try_recvfrom(int fd, void *arg) {
     struct piece *p = arg;
-    ssize_t n = recvfrom(fd, p->to, p->n, p->flags | MSG_DONTWAIT, p->from, p->from_length);
-    return n < 0 ? -errno : n;
+    return wr_io_result(recvfrom(fd, p->to, p->n, p->flags | MSG_DONTWAIT, p->from, p->from_length));
 }
 static int64_t try_sendto(int fd, void *arg) {
     struct piece *p = arg;
-    ssize_t n = sendto(fd, p->data, p->n, p->flags | MSG_DONTWAIT | MSG_NOSIGNAL, p->peer, p->length);
-    return n < 0 ? -errno : n;
+    return wr_io_result(sendto(fd, p->data, p->n, p->flags | MSG_DONTWAIT | MSG_NOSIGNAL, p->peer, p->length));
 }
 
 int64_t weir_recvfrom(int fd, void *buffer, size_t n, int flags, struct sockaddr *from, unsigned *len) {
@@ -58,13 +56,11 @@ struct message {
 
 static int64_t try_recvmsg(int fd, void *arg) {
     struct message *m = arg;
-    ssize_t n = recvmsg(fd, m->received, m->flags | MSG_DONTWAIT);
-    return n < 0 ? -errno : n;
+    return wr_io_result(recvmsg(fd, m->received, m->flags | MSG_DONTWAIT));
 }
 static int64_t try_sendmsg(int fd, void *arg) {
     struct message *m = arg;
-    ssize_t n = sendmsg(fd, m->sent, m->flags | MSG_DONTWAIT | MSG_NOSIGNAL);
-    return n < 0 ? -errno : n;
+    return wr_io_result(sendmsg(fd, m->sent, m->flags | MSG_DONTWAIT | MSG_NOSIGNAL));
 }
 
 int64_t weir_recvmsg(int fd, struct msghdr *message, int flags) {

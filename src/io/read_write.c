@@ -25,8 +25,6 @@ struct piece {
     size_t n;
 };
 
-static int64_t result_of(ssize_t n) { return n < 0 ? -errno : n; }
-
 enum kind { FILE_ON_DISK, NONBLOCKING, BLOCKING };
 
 /* What it is that is no socket; or -errno. */
@@ -38,7 +36,7 @@ static int kind_of(int fd) {
     return flags < 0 ? -errno : flags & O_NONBLOCK ? NONBLOCKING : BLOCKING;
 }
 
-static int64_t ready(int fd, short events) {
+int wr_io_ready_now(int fd, short events) {
     struct pollfd p = { .fd = fd, .events = events };
     int n = poll(&p, 1, 0);
     return n < 0 ? -errno : n == 0 ? -EAGAIN : 0;
@@ -46,22 +44,22 @@ static int64_t ready(int fd, short events) {
 
 static int64_t read_file(void *arg) {
     struct piece *p = arg;
-    return result_of(read(p->fd, p->to, p->n));
+    return wr_io_result(read(p->fd, p->to, p->n));
 }
 static int64_t write_file(void *arg) {
     struct piece *p = arg;
-    return result_of(write(p->fd, p->from, p->n));
+    return wr_io_result(write(p->fd, p->from, p->n));
 }
 
 int64_t wr_io_read_now(int fd, void *to, size_t n, int64_t offset) {
     struct iovec v = { .iov_base = to, .iov_len = n };
     enum { NOWAIT = 8 }; /* RWF_NOWAIT */
-    return result_of(syscall(SYS_preadv2, fd, &v, 1L, offset, 0L, NOWAIT)); /* the 0: the high half, where longs are short */
+    return wr_io_result(syscall(SYS_preadv2, fd, &v, 1L, offset, 0L, NOWAIT)); /* the 0: the high half, where longs are short */
 }
 
 static int64_t try_read(int fd, void *arg) {
     struct piece *p = arg;
-    int64_t n = result_of(recv(fd, p->to, p->n, MSG_DONTWAIT));
+    int64_t n = wr_io_result(recv(fd, p->to, p->n, MSG_DONTWAIT));
     if (n != -ENOTSOCK) return n;
     int kind = kind_of(fd);
     if (kind < 0) return kind;
@@ -69,10 +67,10 @@ static int64_t try_read(int fd, void *arg) {
         n = wr_io_read_now(fd, p->to, p->n, -1);
         if (kind == FILE_ON_DISK) return n > 0 ? n : wr_io_blocking(read_file, p); /* 0 is not always the end: Linux 5.9, 5.10 */
         if (n != -EOPNOTSUPP && n != -ENOSYS) return n;
-        n = ready(fd, POLLIN);
+        n = wr_io_ready_now(fd, POLLIN);
         if (n) return n;
     }
-    return result_of(read(fd, p->to, p->n));
+    return wr_io_result(read(fd, p->to, p->n));
 }
 
 /* A write that nobody reads raises SIGPIPE on this thread: keep it from being delivered, and take it back. */
@@ -93,13 +91,13 @@ int64_t wr_io_quietly(int64_t (*fn)(void *arg), void *arg) {
 
 static int64_t try_write(int fd, void *arg) {
     struct piece *p = arg;
-    int64_t n = result_of(send(fd, p->from, p->n, MSG_DONTWAIT | MSG_NOSIGNAL));
+    int64_t n = wr_io_result(send(fd, p->from, p->n, MSG_DONTWAIT | MSG_NOSIGNAL));
     if (n != -ENOTSOCK) return n;
     int kind = kind_of(fd);
     if (kind < 0) return kind;
     if (kind == FILE_ON_DISK) return wr_io_blocking(write_file, p);
     if (kind == NONBLOCKING) return wr_io_quietly(write_file, p);
-    n = ready(fd, POLLOUT);
+    n = wr_io_ready_now(fd, POLLOUT);
     struct piece sure = { .fd = fd, .from = p->from, .n = p->n < PIPE_BUF ? p->n : PIPE_BUF };
     return n ? n : wr_io_quietly(write_file, &sure);
 }

@@ -74,8 +74,9 @@ void wr_poll(weir_time until, struct wr_batch *ready) {
     int ep = atomic_load_explicit(&epoll_fd, memory_order_acquire);
     if (ep < 0) return;
     struct epoll_event events[EVENTS];
-    weir_duration d = until == WR_NEVER ? -1 : until == 0 ? 0 : until - wr_now();
-    int n = wait_for_events(ep, events, d < 0 && until != WR_NEVER ? 0 : d);
+    weir_duration d = until == WR_NEVER ? -1 : until ? until - wr_now() : 0;
+    if (d < 0 && until != WR_NEVER) d = 0;
+    int n = wait_for_events(ep, events, d);
     if (n < 0) {
         if (errno == EINTR) return;
         wr_fatal("the poller's descriptor is gone (%s): the program has closed one that is not its own", strerror(errno));
@@ -85,7 +86,7 @@ void wr_poll(weir_time until, struct wr_batch *ready) {
         struct wr_source *s = events[i].data.ptr;
         if (!s) {
             uint64_t wakes;
-            if (until && read(wake_fd, &wakes, sizeof wakes) < 0) continue; /* drained already */
+            if (until) (void)!read(wake_fd, &wakes, sizeof wakes); /* by the poller alone; it may be drained already */
             continue;
         }
         uint32_t e = events[i].events;
@@ -99,7 +100,7 @@ void wr_poll(weir_time until, struct wr_batch *ready) {
 
 void wr_poll_interrupt(void) {
     uint64_t one = 1;
-    if (write(wake_fd, &one, sizeof one) < 0) return; /* it is full: whoever sleeps there is being woken */
+    (void)!write(wake_fd, &one, sizeof one); /* it is full: whoever sleeps there is being woken */
 }
 
 void wr_poll_begin(void) {
