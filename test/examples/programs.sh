@@ -4,16 +4,6 @@ set -u
 . "$WEIR_SRC/test/support/script.sh"
 examples=$WEIR_BUILD/examples
 
-# run STATUS PROGRAM ARGUMENT…: exit status as wanted; what it printed is in $tmp/out and $tmp/err.
-run() {
-    want=$1 program=$2
-    shift 2
-    "$examples/$program" "$@" >"$tmp/out" 2>"$tmp/err"
-    got=$?
-    cat "$tmp/err"
-    [ $got = "$want" ] || { echo "$program $*: exit status $got, not $want"; return 1; }
-}
-
 # prints PATTERN: standard output is one line, and matches.
 prints() {
     cat "$tmp/out"

@@ -11,16 +11,6 @@ started=
 # shellcheck disable=SC2086 # a list of processes
 trap '[ -z "$started" ] || kill -9 $started 2>/dev/null; rm -rf "$tmp"' EXIT
 
-# until_it COMMAND…: try again for up to 20 s.
-until_it() {
-    n=0
-    until "$@" 2>/dev/null; do
-        n=$((n + 1))
-        [ $n -lt 400 ] || return 1
-        sleep 0.05
-    done
-}
-
 # serve PROGRAM ARGUMENT…: started on a free port; then $pid, $port, and what it says is in $tmp/out and $tmp/err.
 serve() {
     program=$1

@@ -75,16 +75,6 @@ print(*[s.getsockname()[1] for s in free])') && return 0
     return 1
 }
 
-# run STATUS PROGRAM ARGUMENT…: exit status as wanted; what it printed is in $tmp/out and $tmp/err.
-run() {
-    want=$1 program=$2
-    shift 2
-    "$examples/$program" "$@" >"$tmp/out" 2>"$tmp/err"
-    got=$?
-    cat "$tmp/err"
-    [ $got = "$want" ] || { echo "$program $*: exit status $got, not $want"; return 1; }
-}
-
 # The lines of the log since the last `forget`, once there are N of them.
 forget() {
     wc -l <"$tmp/access.log" >"$tmp/seen"

@@ -98,16 +98,6 @@ started=
 trap 'kill $started 2>/dev/null; rm -rf "$tmp"' EXIT
 awk 'BEGIN { for (i = 0; i < 20000; i++) print i, i * i % 9973 }' >"$tmp/much"
 
-# until COMMAND…: try again for up to 20 s.
-until_it() {
-    n=0
-    until "$@" 2>/dev/null; do
-        n=$((n + 1))
-        [ $n -lt 400 ] || return 1
-        sleep 0.05
-    done
-}
-
 # serve NETWORK ADDRESS: our server; $at is where it listens.
 serve() {
     : >"$tmp/at"

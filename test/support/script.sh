@@ -32,3 +32,23 @@ finish() {
     [ $failed = 0 ]
     exit
 }
+
+# until_it COMMAND…: try again for up to 20 s.
+until_it() {
+    n=0
+    until "$@" 2>/dev/null; do
+        n=$((n + 1))
+        [ $n -lt 400 ] || return 1
+        sleep 0.05
+    done
+}
+
+# run STATUS PROGRAM ARGUMENT…: an example; its exit status as wanted; what it printed is in $tmp/out and $tmp/err.
+run() {
+    want=$1 program=$2
+    shift 2
+    "$WEIR_BUILD/examples/$program" "$@" >"$tmp/out" 2>"$tmp/err"
+    got=$?
+    cat "$tmp/err"
+    [ $got = "$want" ] || { echo "$program $*: exit status $got, not $want"; return 1; }
+}
