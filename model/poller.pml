@@ -3,9 +3,10 @@
  * wr_poll and wr_poll_begin of src/sched/poll.c, and sysmon's look (src/sched/sysmon.c).
  *
  * Who is who
- *   worker    0 and 1: run a goroutine that may wait for a descriptor, then find something to run that may compute for
- *             good, or nothing. Then they ask the poller, and go to sleep: in it if somebody waits and nobody sleeps there yet,
- *             else on their futex
+ *   worker    0 and 1: take a P if one is idle, run a goroutine that may wait for a descriptor, then find something to run that may
+ *             compute for good, or nothing. Then they ask the poller, give the P up, and go to sleep: in the poller if somebody waits,
+ *             a P is idle, and nobody sleeps there yet, else on their futex
+ *   retaker   may take the P of one that computes, or is in a system call, for the others: wr_hand_off
  *   outsider  a thread of the program's own: it waits for a descriptor
  *   waker     has work for an idle worker: takes it out of the list and wakes it
  *   kernel    makes descriptors ready, at any time
@@ -16,16 +17,19 @@
  *   ready          how many of those that wait have become ready, and have not been told
  *   poller         wr_sched.poller
  *   event          the eventfd in the poller has been written to
+ *   free           the length of wr_sched.idle_ps; has[]: m->p
  *   idle[]         wr_sched.idle_ms; wake[] is m->wake; woken[]: wr_futex_wake was called while it slept on it
  *   running        wr_sched.n_running; rests, nudged: wr_sched.sysmon_idle, sysmon_wake
  * What happens under sched.lock is one step.
  *
  * Checked: when nothing moves any more, nobody waits for a descriptor that is ready, and nobody sleeps who was woken.
  *
- * Left out: Ps (a worker that finds none goes to sleep as well), timers (timer.pml), queues (park.pml).
+ * Left out: timers (timer.pml), queues (park.pml).
  *
  * Runs
  *   ok     (as it is)
+ *   ok     -DPS=1
+ *   fails  -DBREAK_BUSY -DPS=1  sysmon leaves it to idle threads, though no P is idle
  *   fails  -DBREAK_ORDER      who goes to sleep in the poller says so after its last look at wake
  *   fails  -DBREAK_WAKE       wr_wake_m looks who the poller is before it writes wake
  *   fails  -DBREAK_OUTSIDER   an outsider wakes nobody
@@ -35,9 +39,12 @@
  */
 #define WORKERS 2
 #define NOBODY 9
+#ifndef PS
+#define PS 2
+#endif
 
-byte waiting, ready, poller = NOBODY, running = WORKERS;
-bool event, idle[WORKERS], asleep[WORKERS], wake[WORKERS], on_futex[WORKERS], woken[WORKERS], rests, nudged;
+byte waiting, ready, poller = NOBODY, running = WORKERS, free = PS;
+bool has[WORKERS], computing[WORKERS], event, idle[WORKERS], asleep[WORKERS], wake[WORKERS], on_futex[WORKERS], woken[WORKERS], rests, nudged;
 
 #ifndef BREAK_NUDGE
 inline nudge() { if :: rests -> rests = false; nudged = true :: else fi }
@@ -74,8 +81,8 @@ inline wake_m(m) {
 /* wr_see_to_poller, under the lock. */
 inline see_to_poller() {
     if
-    :: waiting && poller == NOBODY && idle[0] -> wake_m(0)
-    :: waiting && poller == NOBODY && !idle[0] && idle[1] -> wake_m(1)
+    :: waiting && poller == NOBODY && free && idle[0] -> wake_m(0)
+    :: waiting && poller == NOBODY && free && !idle[0] && idle[1] -> wake_m(1)
     :: else
     fi
 }
@@ -85,6 +92,16 @@ active [WORKERS] proctype worker() {
     bool polls;
 
 loop: /* find_runnable */
+    atomic {
+        if
+        :: !has[me] && free -> free--; has[me] = true
+        :: else
+        fi
+    };
+    if
+    :: !has[me] -> goto sleeps
+    :: else
+    fi;
     if
     :: atomic { waiting < 3 -> waiting++ } /* its goroutine parks */
     :: true
@@ -97,9 +114,10 @@ loop: /* find_runnable */
     :: waiting && poller == NOBODY -> take()
     :: else
     fi;
-    /* wr_idle */
+    atomic { has[me] = false; free++ };
+sleeps: /* wr_idle */
     atomic {
-        polls = waiting && poller == NOBODY;
+        polls = waiting && poller == NOBODY && free;
 #ifndef BREAK_ORDER
         if :: polls -> poller = me :: else fi;
 #endif
@@ -134,6 +152,19 @@ end_polls:
     };
     goto loop;
 computes:
+    computing[me] = true
+}
+
+active proctype retaker() {
+end_waits:
+    do
+    :: atomic { computing[0] && has[0] -> has[0] = false; free++ }; goto gives
+    :: atomic { computing[1] && has[1] -> has[1] = false; free++ }; goto gives
+    :: goto leaves
+    od;
+gives:
+    atomic { see_to_poller() };
+leaves:
     skip
 }
 
@@ -151,11 +182,11 @@ active proctype waker() {
     byte m = NOBODY;
     atomic {
         if
-        :: idle[0] -> m = 0
-        :: idle[1] -> m = 1
+        :: idle[0] && free -> m = 0
+        :: idle[1] && free -> m = 1
         :: true
         fi;
-        if :: m != NOBODY -> idle[m] = false; running++; nudge() :: else fi
+        if :: m != NOBODY -> idle[m] = false; free--; has[m] = true; running++; nudge() :: else fi
     };
     if
     :: m != NOBODY -> wake_m(m)
@@ -170,14 +201,20 @@ end_kernel:
     od
 }
 
+#ifndef BREAK_BUSY
+#define LEAVES_IT ((idle[0] || idle[1]) && free)
+#else
+#define LEAVES_IT (idle[0] || idle[1])
+#endif
+
 active proctype sysmon() {
 loop:
     nudged = false;
 #ifndef BREAK_SYSMON
     atomic {
         if
-        :: idle[0] || idle[1] -> see_to_poller()
-        :: !idle[0] && !idle[1] && waiting && poller == NOBODY -> take()
+        :: LEAVES_IT -> see_to_poller()
+        :: !LEAVES_IT && waiting && poller == NOBODY -> take()
         :: else
         fi
     };
@@ -185,7 +222,7 @@ loop:
 end_waits:
     if
 #ifndef BREAK_SYSMON
-    :: waiting && poller == NOBODY && ready -> goto loop /* its period has passed */
+    :: waiting && poller == NOBODY && ready && (free || !LEAVES_IT) -> goto loop /* its period has passed; and it can do something */
 #endif
     :: atomic { running == 0 && (idle[0] || idle[1] || !waiting) -> rests = true };
 end_rests:

@@ -145,7 +145,7 @@ static bool unpolled(void) { return atomic_load(&wr_sched.waiting) && !atomic_lo
 static bool has_work(void) { return wr_any_queue() || (!wr_sched.idle_ms && (wr_timers_first() != WR_NEVER || unpolled())); }
 
 void wr_see_to_poller(void) {
-    if (!unpolled() || atomic_load_explicit(&wr_sched.stopping, memory_order_relaxed)) return;
+    if (!unpolled() || !wr_sched.idle_ps || atomic_load_explicit(&wr_sched.stopping, memory_order_relaxed)) return;
     struct p *p;
     if (wr_sched.idle_ms) wr_wake_m(wr_sched.idle_ms); /* stays in the list: it comes out by itself, looks, and goes to sleep there */
     else if ((p = wr_take_idle_p())) wr_start_m(p, false);
@@ -221,8 +221,9 @@ static void take_in(struct m *m, const struct wr_batch *polled) {
     else wr_wake_worker();
 }
 
-/* Sleep without a P until woken, or until the earliest timer if nobody else waits for that; in the poller, if nobody else does and somebody
- * waits for a descriptor. */
+/* Sleep without a P until woken, or until the earliest timer if nobody else waits for that; in the poller, if nobody else does, somebody
+ * waits for a descriptor, and a P is idle. Where all Ps are busy, those who own them ask: what came to a sleeper would only go to them, by
+ * way of the global queue, and two more context switches. */
 void wr_idle(struct m *m) {
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
     if (atomic_load_explicit(&m->p, memory_order_relaxed) || atomic_load(&wr_sched.stopping) ||
@@ -233,7 +234,7 @@ void wr_idle(struct m *m) {
     weir_time first = wr_timers_first(), until = first;
     for (struct m *other = wr_sched.idle_ms; other; other = other->next_idle)
         if (other->sleeps_until <= first) until = WR_NEVER;
-    bool polls = unpolled();
+    bool polls = unpolled() && wr_sched.idle_ps;
     if (polls) atomic_store(&wr_sched.poller, m);
     m->sleeps_until = until;
     m->new_timer = 0;
@@ -252,7 +253,7 @@ void wr_idle(struct m *m) {
             timed = true;
             break;
         }
-        if (polls) wr_poll(until, &polled);
+        if (polls) wr_poll(until, WR_EVENTS, &polled);
         else wr_futex_wait(&m->wake, 0, until);
     }
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);

@@ -193,7 +193,9 @@ void wr_idle_locked(struct m *m);          /* a thread that is tied to a gorouti
 struct wr_batch wr_batch_mark(const struct wr_batch *b); /* runnable from now on, but in no queue yet */
 
 /* poll.c */
-void wr_poll(weir_time until, struct wr_batch *ready); /* the poller: sleep until something is ready, or until then. 0: anybody: only look */
+#define WR_EVENTS 128 /* told by one call, at most */
+/* The poller: sleep until something is ready, or until then. 0: anybody: only look. Tells of `events` at most. */
+void wr_poll(weir_time until, int events, struct wr_batch *ready);
 void wr_poll_interrupt(void);              /* wake the poller, which then looks at m->wake */
 
 /* worker.c */

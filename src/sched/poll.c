@@ -11,8 +11,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define EVENTS 128
-
 static _Atomic int epoll_fd = -1; /* -1: none yet */
 static int wake_fd;               /* written before epoll_fd is published */
 
@@ -56,27 +54,27 @@ int wr_poll_again(int fd, struct wr_source *s) { return control(EPOLL_CTL_MOD, f
 void wr_poll_forget(int fd) { (void)control(EPOLL_CTL_DEL, fd, NULL); }
 
 /* Nanoseconds where the kernel has them (5.11), else milliseconds, rounded up so that who waits does not spin. */
-static int wait_for_events(int ep, struct epoll_event *events, weir_duration d) {
+static int wait_for_events(int ep, struct epoll_event *events, int max, weir_duration d) {
     static _Atomic bool coarse;
     if (d != 0 && !atomic_load_explicit(&coarse, memory_order_relaxed)) {
         struct timespec t = { .tv_sec = d / WEIR_SECOND, .tv_nsec = d % WEIR_SECOND };
-        int n = (int)syscall(SYS_epoll_pwait2, ep, events, EVENTS, d < 0 ? NULL : &t, NULL, (size_t)0);
+        int n = (int)syscall(SYS_epoll_pwait2, ep, events, max, d < 0 ? NULL : &t, NULL, (size_t)0);
         if (n >= 0 || errno == EINTR) return n;
         if (errno != ENOSYS && errno != EPERM) return n;
         atomic_store_explicit(&coarse, true, memory_order_relaxed);
     }
     weir_duration ms = d <= 0 ? d : (d - 1) / WEIR_MILLISECOND + 1;
-    return epoll_wait(ep, events, EVENTS, ms < 0 ? -1 : ms > INT32_MAX ? INT32_MAX : (int)ms);
+    return epoll_wait(ep, events, max, ms < 0 ? -1 : ms > INT32_MAX ? INT32_MAX : (int)ms);
 }
 
 /* Collect what has become ready; sleep until then if it is to be waited for: until WR_NEVER or a time. 0: only look. */
-void wr_poll(weir_time until, struct wr_batch *ready) {
+void wr_poll(weir_time until, int max, struct wr_batch *ready) {
     int ep = atomic_load_explicit(&epoll_fd, memory_order_acquire);
     if (ep < 0) return;
-    struct epoll_event events[EVENTS];
+    struct epoll_event events[WR_EVENTS];
     weir_duration d = until == WR_NEVER ? -1 : until ? until - wr_now() : 0;
     if (d < 0 && until != WR_NEVER) d = 0;
-    int n = wait_for_events(ep, events, d);
+    int n = wait_for_events(ep, events, max, d);
     if (n < 0) {
         if (errno == EINTR) return;
         wr_fatal("the poller's descriptor is gone (%s): the program has closed one that is not its own", strerror(errno));

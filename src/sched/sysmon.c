@@ -59,7 +59,7 @@ static bool retake_stuck(weir_time now) {
     return again;
 }
 
-/* Nobody has asked the poller since last time: an idle thread shall, or else we do. */
+/* Nobody has asked the poller since last time: an idle thread shall, if there is a P for it, or else we do. */
 static void see_to_poller(void) {
     static uint32_t seen;
     uint32_t polls = atomic_load_explicit(&wr_sched.polls, memory_order_relaxed);
@@ -67,13 +67,13 @@ static void see_to_poller(void) {
     seen = polls;
     if (!stale || !atomic_load(&wr_sched.waiting) || atomic_load(&wr_sched.poller)) return;
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
-    bool idle = wr_sched.idle_ms;
+    bool idle = wr_sched.idle_ms && wr_sched.idle_ps;
     if (idle) wr_see_to_poller();
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     if (idle) return;
     wr_outside_begin();
     struct wr_batch polled = { 0 };
-    wr_poll(0, &polled);
+    wr_poll(0, WR_EVENTS, &polled);
     wr_ready_all(&polled);
     wr_outside_end();
 }

@@ -15,9 +15,9 @@
  * was published. So that a burst is not served by one thread alone, the last spinner that finds work wakes another
  * before it runs it. At most half as many threads spin as Ps are busy.
  *
- * The poller. Each busy P asks it now and then, and when it has nothing to run; of the idle threads one sleeps in it. That one is
- * not woken for an edge's sake: it takes what came and runs it, and who runs dry next sleeps there. Where all are busy with
- * goroutines that do not give way, sysmon asks.
+ * The poller. Each busy P asks it now and then, and when it has nothing to run; where a P is idle, one of the idle threads sleeps in it.
+ * That one is not woken for an edge's sake: it takes what came and runs it, and who runs dry next sleeps there. Where all are busy
+ * with goroutines that do not give way, sysmon asks.
  *
  * Timers. Each busy P fires its own between goroutines. An idle thread that is the keeper sleeps only until the earliest of all heaps.
  */
@@ -99,13 +99,19 @@ static inline void tell_new_timer(struct m *m) {
     wr_wake_for_timer(when);
 }
 
-/* Ask the poller without sleeping there, unless somebody does. False: nothing came. */
+/*
+ * Ask the poller without sleeping there, unless somebody does. False: nothing came. No more is taken than the ring has room for, or the
+ * oldest there would be sent behind all others, and fetched from memory once more; the kernel keeps the rest, in order. Even where the ring
+ * stays full a few are taken.
+ */
+#define A_FEW 4
 static bool poll_now(struct p *p) {
     if (wr_likely(!atomic_load_explicit(&wr_sched.waiting, memory_order_relaxed)) ||
         atomic_load_explicit(&wr_sched.poller, memory_order_relaxed))
         return false;
     struct wr_batch polled = { 0 };
-    wr_poll(0, &polled);
+    uint32_t n = atomic_load_explicit(&p->tail, memory_order_relaxed) - atomic_load_explicit(&p->head, memory_order_relaxed);
+    wr_poll(0, n < WR_RING / 2 ? (int)(WR_RING / 2 - n) : A_FEW, &polled);
     polled = wr_batch_mark(&polled);
     if (!polled.n) return false;
     wr_ring_push_all(p, &polled);
