@@ -19,10 +19,11 @@ weir_ctx *wr_ctx_swap(weir_ctx *ctx) {
 /* a_: the context to go back to, with its count. */
 static void leave(weir_block_ *b) { weir_ctx_release(wr_ctx_swap(b->a_)); }
 
-/* The context was made for the block: what was started under it is not to go on. */
+/* The context was made for the block: what was started under it is not to go on. Where the block's is the only count there is nobody who
+ * could notice, nor can anybody come: those who get a count from the side only end it. */
 static void leave_own(weir_block_ *b) {
     weir_ctx *own = wr_ctx_swap(b->a_);
-    weir_ctx_cancel(own);
+    if (atomic_load_explicit(&own->refs, memory_order_acquire) > 1) weir_ctx_cancel(own);
     weir_ctx_release(own);
 }
 

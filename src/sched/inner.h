@@ -34,10 +34,14 @@
 #define WR_STACK_CACHE 64    /* default-sized stacks that a P keeps */
 #define WR_NEXT_CAP 64       /* hand-offs through runnext in a row before the ring gets a turn */
 
+struct wr_due {
+    weir_time when;
+    struct wr_timer *timer;
+};
 struct wr_timers {
     struct wr_lock lock;         /* rank TIMERS */
     _Atomic weir_time first;     /* when the earliest is due, WR_NEVER if none: read without the lock */
-    struct wr_timer **heap;      /* 4-ary, 1-based index in each timer */
+    struct wr_due *heap;         /* 4-ary */
     uint32_t n, cap;
 };
 

@@ -1,60 +1,61 @@
 /*
  * Timers: a 4-ary heap for each P, one more for threads without. A timer stays in the heap where it was armed;
  * whoever runs the scheduler may fire it: the owner of the P between goroutines, an idle thread that slept until then, sysmon's
- * rescue. The heap's lock guards the heap and the fields of the timers in it; `first` alone is read without.
+ * rescue. The heap's lock guards the heap and the fields of the timers in it; `first` alone is read without. The times lie in the heap
+ * itself: to compare them must not mean to fetch timers, of which there may be many.
  */
 #include "sched/inner.h"
 
 #include <stdlib.h>
 
-static void place(struct wr_timers *t, uint32_t i, struct wr_timer *timer) {
-    t->heap[i] = timer;
-    timer->index = i;
+static void place(struct wr_timers *t, uint32_t i, struct wr_due due) {
+    t->heap[i] = due;
+    due.timer->index = i;
 }
-static void sift_up(struct wr_timers *t, uint32_t i, struct wr_timer *timer) {
+static void sift_up(struct wr_timers *t, uint32_t i, struct wr_due due) {
     for (uint32_t up; i > 0; i = up) {
         up = (i - 1) / 4;
-        if (t->heap[up]->when <= timer->when) break;
+        if (t->heap[up].when <= due.when) break;
         place(t, i, t->heap[up]);
     }
-    place(t, i, timer);
+    place(t, i, due);
 }
-static void sift_down(struct wr_timers *t, uint32_t i, struct wr_timer *timer) {
+static void sift_down(struct wr_timers *t, uint32_t i, struct wr_due due) {
     for (;;) {
         uint32_t child = 4 * i + 1, least = child;
         if (child >= t->n) break;
         for (uint32_t c = child + 1; c < child + 4 && c < t->n; c++)
-            if (t->heap[c]->when < t->heap[least]->when) least = c;
-        if (t->heap[least]->when >= timer->when) break;
+            if (t->heap[c].when < t->heap[least].when) least = c;
+        if (t->heap[least].when >= due.when) break;
         place(t, i, t->heap[least]);
         i = least;
     }
-    place(t, i, timer);
+    place(t, i, due);
 }
 static void publish_first(struct wr_timers *t) {
-    atomic_store_explicit(&t->first, t->n ? t->heap[0]->when : WR_NEVER, memory_order_release);
+    atomic_store_explicit(&t->first, t->n ? t->heap[0].when : WR_NEVER, memory_order_release);
 }
 static void take_out(struct wr_timers *t, struct wr_timer *timer) {
-    struct wr_timer *last = t->heap[--t->n];
+    struct wr_due last = t->heap[--t->n];
     uint32_t i = timer->index;
-    if (last != timer) {
-        if (i > 0 && t->heap[(i - 1) / 4]->when > last->when) sift_up(t, i, last);
+    if (last.timer != timer) {
+        if (i > 0 && t->heap[(i - 1) / 4].when > last.when) sift_up(t, i, last);
         else sift_down(t, i, last);
     }
     if (t->n < t->cap / 4 && t->cap > 64) {
-        struct wr_timer **smaller = realloc(t->heap, (t->cap / 2) * sizeof *t->heap);
+        struct wr_due *smaller = realloc(t->heap, (t->cap / 2) * sizeof *t->heap);
         if (smaller) t->heap = smaller, t->cap /= 2;
     }
 }
 static int put_in(struct wr_timers *t, struct wr_timer *timer, weir_time when) {
     if (t->n == t->cap) {
         uint32_t cap = t->cap ? 2 * t->cap : 64;
-        struct wr_timer **larger = realloc(t->heap, cap * sizeof *larger);
+        struct wr_due *larger = realloc(t->heap, cap * sizeof *larger);
         if (!larger) return -ENOMEM;
         t->heap = larger, t->cap = cap;
     }
     timer->when = when;
-    sift_up(t, t->n++, timer);
+    sift_up(t, t->n++, (struct wr_due){ when, timer });
     return 0;
 }
 
@@ -105,8 +106,8 @@ bool wr_timer_armed(struct wr_timer *timer) {
 weir_time wr_timers_run(struct wr_timers *t, weir_time now) {
     if (atomic_load_explicit(&t->first, memory_order_acquire) > now) return atomic_load_explicit(&t->first, memory_order_relaxed);
     wr_lock(&t->lock, WR_RANK_TIMERS);
-    while (t->n && t->heap[0]->when <= now) {
-        struct wr_timer *timer = t->heap[0];
+    while (t->n && t->heap[0].when <= now) {
+        struct wr_timer *timer = t->heap[0].timer;
         take_out(t, timer);
         if (timer->in_lock) {
             weir_time again = timer->fire(timer, now);

@@ -265,7 +265,7 @@ static const struct wr_world_visitor *to;
 
 static void visit_heap(struct wr_timers *t) {
     if (t->heap) to->opaque(t->heap);
-    for (uint32_t i = 0; i < t->n; i++) to->timer(t->heap[i]);
+    for (uint32_t i = 0; i < t->n; i++) to->timer(t->heap[i].timer);
 }
 
 /*
