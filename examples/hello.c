@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define AHEAD 16 /* answers collected before they are sent */
+#define AHEAD 4 /* answers collected before they are sent */
 
 struct request {
     char path[256];
@@ -63,7 +63,7 @@ static bool send_answers(int fd, struct request *r) {
 
 /* To close while something is unread would be a reset, which may overtake the answer. So drop what comes, for a second at most. */
 static void hang_up(int fd) {
-    char in[4096];
+    char in[1024];
     shutdown(fd, SHUT_WR);
     weir_timeout(WEIR_SECOND) while (weir_read(fd, in, sizeof in) > 0) {}
 }
@@ -71,7 +71,7 @@ static void hang_up(int fd) {
 static void hello(int fd, void *arg) {
     struct request r = { .n = 0 };
     http_parser p;
-    char in[4096];
+    char in[1024];
     http_parser_init(&p, HTTP_REQUEST);
     p.data = &r;
     for (;;) {

@@ -5,7 +5,7 @@
  *
  *     load ADDRESS-PORT echo|http CONNECTIONS SECONDS RATE PID
  *
- * RATE 0: closed loop. PID: the server's, whose CPU time is asked of /proc. The first fifth of the time does not count. Prints
+ * RATE 0: closed loop, which never sleeps: else the slower server would also pay for waking it, at several us each. PID: the server's, whose CPU time is asked of /proc. The first fifth of the time does not count. Prints
  * lines `name value unit`.
  */
 #define _GNU_SOURCE
@@ -103,7 +103,7 @@ int main(int argc, char **argv) {
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
 
-    int ep = epoll_create1(0), one = 1, *idle = malloc((size_t)n * sizeof *idle), n_idle = 0;
+    int ep = epoll_create1(0), one = 1, *idle = malloc((size_t)n * sizeof *idle), n_idle = 0, first_idle = 0; /* a ring: all take turns */
     struct connection *all = calloc((size_t)n, sizeof *all);
     size_t room = 1 << 20, samples = 0;
     float *late = malloc(room * sizeof *late);
@@ -129,10 +129,11 @@ int main(int argc, char **argv) {
             start = t, cpu = cpu_of(pid), done = 0, samples = 0;
         }
         if (rate == 0)
-            while (n_idle) send_request(&all[idle[--n_idle]], now());
-        for (; rate > 0 && n_idle && due <= t; due += 1 / rate) send_request(&all[idle[--n_idle]], due);
+            for (; n_idle; n_idle--, first_idle = (first_idle + 1) % n) send_request(&all[idle[first_idle]], now());
+        for (; rate > 0 && n_idle && due <= t; due += 1 / rate, n_idle--, first_idle = (first_idle + 1) % n)
+            send_request(&all[idle[first_idle]], due);
         struct epoll_event events[256];
-        double wait = rate == 0 || !n_idle ? 0.1 : due > t ? due - t : 0;
+        double wait = rate == 0 ? 0 : !n_idle ? 0.1 : due > t ? due - t : 0;
         struct timespec until = { .tv_nsec = (long)(wait * 1e9) };
         int ready = epoll_pwait2(ep, events, 256, &until, NULL);
         if (ready < 0 && errno != EINTR) fail("epoll_pwait2");
@@ -144,7 +145,7 @@ int main(int argc, char **argv) {
             if (k <= 0) fail("the server has closed a connection");
             c->got += (size_t)k;
             if (c->got < answer_length) continue;
-            idle[n_idle++] = (int)events[j].data.u32;
+            idle[(first_idle + n_idle++) % n] = (int)events[j].data.u32;
             done++;
             if (samples == room && (late = realloc(late, (room *= 2) * sizeof *late)) == NULL) fail("realloc");
             late[samples++] = (float)(t - c->since);
