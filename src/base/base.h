@@ -14,6 +14,8 @@
 #define errno (*wr_errno())
 
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
 
 #pragma GCC visibility push(hidden)
 
@@ -104,6 +106,13 @@ static inline void wr_fence(void) { atomic_thread_fence(memory_order_seq_cst); }
 enum wr_tag { WR_TAG_CTX = 0x57c7, WR_TAG_SCOPE = 0x5c09, WR_TAG_OPAQUE = 0x09a9 };
 static inline void wr_untag(uintptr_t *tag) { *(volatile uintptr_t *)tag = 0; } /* the compiler would drop a store before a free */
 static inline uintptr_t wr_tag(const void *block, enum wr_tag tag) { return (uintptr_t)block ^ (uintptr_t)tag << 48 ^ 0x7765697277656972; }
+
+/* calloc(1, size), for what is made and freed often: before 2.41 glibc's calloc goes past the cache that each thread has for free blocks,
+ * and so do the frees once that is full. To be freed by free(). */
+static inline void *wr_zalloc(size_t size) {
+    void *p = malloc(size);
+    return p ? memset(p, 0, size) : NULL;
+}
 
 /* A stress build dawdles here at random: before a park, a ready, a steal, a lock. */
 #ifdef WEIR_STRESS

@@ -56,7 +56,7 @@ static void ticking_free(weir_timer *t) {
 static const struct wr_timer_ops ticking_ops = { ticking_stop, ticking_reset, ticking_free };
 
 static weir_timer *ticking_new(weir_duration d, weir_duration period) {
-    struct ticking *k = calloc(1, sizeof *k);
+    struct ticking *k = wr_zalloc(sizeof *k);
     if (!k) return NULL;
     k->base.ops = &ticking_ops;
     k->timer.fire = tick;
@@ -102,7 +102,7 @@ static void after_free(weir_timer *t) {
 static const struct wr_timer_ops after_ops = { after_stop, after_reset, after_free };
 
 weir_timer *weir_after_func_(weir_duration d, void (*fn)(void *), void *arg, const weir_site_ *site) {
-    struct after_func *a = calloc(1, sizeof *a);
+    struct after_func *a = wr_zalloc(sizeof *a);
     if (!a) return NULL;
     a->base.ops = &after_ops;
     a->timer.fire = call;

@@ -77,7 +77,7 @@ static void release(weir_timer *t) {
 static const struct wr_timer_ops after_ops = { .stop = stop, .reset = reset, .free = release };
 
 weir_timer *weir_ctx_after_func_(weir_ctx *ctx, void (*fn)(void *), void *arg, const weir_site_ *site) {
-    struct after *a = calloc(1, sizeof *a);
+    struct after *a = wr_zalloc(sizeof *a);
     if (!a) return NULL;
     a->head.ops = &after_ops;
     a->ctx = weir_ctx_retain(wr_ctx_of(ctx));

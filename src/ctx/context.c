@@ -104,7 +104,7 @@ static void init(weir_ctx *ctx, enum wr_ctx_kind kind, weir_ctx *parent, struct 
 /* The timer is armed before anyone can see the context, so whoever ends it finds the timer as it will stay. It may fire
  * before the context is linked; attaching looks at that. */
 weir_ctx *wr_ctx_make_ending(weir_ctx *parent, weir_time when, bool detached) {
-    struct wr_ending *e = calloc(1, sizeof *e);
+    struct wr_ending *e = wr_zalloc(sizeof *e);
     if (!e) return &wr_ctx_no_memory.ctx;
     struct wr_ending *above = detached ? NULL : parent->end;
     weir_time inherited = above ? above->deadline : WR_NEVER;

@@ -40,7 +40,7 @@ static void prune(struct g *g) {
 static int open_scope(weir_scope *s, weir_ctx *parent, uintptr_t where) {
     wr_scope_check_frames(wr_self(), s);
     *s = (weir_scope){ .in_ = NULL };
-    struct weir_scope_ *in = calloc(1, sizeof *in);
+    struct weir_scope_ *in = wr_zalloc(sizeof *in);
     if (!in) return -ENOMEM;
     in->ctx = wr_ctx_make_ending(wr_ctx_of(parent), WR_NEVER, false);
     if (in->ctx == &wr_ctx_no_memory.ctx) {
