@@ -135,6 +135,7 @@ struct sched {
     _Atomic uint32_t idle_word;   /* futex: changes when the count of goroutines falls to 0 */
     size_t default_stack;
     int extra_threads;            /* threads of the process besides ours when we started */
+    const struct wr_gdb_number *const *gdb; /* weir_gdb_, for its sake */
 };
 extern struct sched wr_sched;
 
@@ -238,6 +239,8 @@ static inline void wr_check_held(struct g *g) { (void)g; }
 #endif
 
 /* signal.c */
+/* The linker's names for where the public functions lie. */
+extern const char __start_weir_api[], __stop_weir_api[];
 void wr_signal_setup(void);
 void wr_signal_restore(void);
 bool wr_signal_ours(void);                 /* SIGURG comes to us, not to a handler of the program's */
@@ -255,6 +258,14 @@ extern __thread bool wr_in_run;            /* this thread waits in weir_run: onl
 
 /* procs.c */
 int wr_default_procs(void);
+
+/* gdb.c: what a debugger's script looks up by name; a table ends with an empty one. Exported is the list of the tables, to its NULL. */
+struct wr_gdb_number {
+    char name[24];
+    uintptr_t value;
+};
+extern const struct wr_gdb_number wr_stack_numbers[]; /* in stack.c, whose structs nobody else knows */
+__attribute__((visibility("default"))) extern const struct wr_gdb_number *const weir_gdb_[];
 
 #pragma GCC visibility pop
 

@@ -108,9 +108,6 @@ static bool waits_in_libc(const void *context) {
     return false;
 }
 
-/* The linker's names for where the public functions lie. */
-extern const char __start_weir_api[], __stop_weir_api[];
-
 /* Inside a function of weir's that user code has called? It may hold a short lock, of a channel for one, which others need yet. */
 static bool in_weir(const void *context) {
     uintptr_t pcs[16];

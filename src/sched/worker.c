@@ -30,7 +30,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-WR_PRIVATE struct sched wr_sched = { .timers.first = WR_NEVER, .next_id = 2, .default_stack = (size_t)256 << 10 };
+WR_PRIVATE struct sched wr_sched = { .timers.first = WR_NEVER, .next_id = 2, .default_stack = (size_t)256 << 10, .gdb = weir_gdb_ };
 
 static __thread struct m *this_m __attribute__((tls_model("initial-exec")));
 
