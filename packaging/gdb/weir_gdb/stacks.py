@@ -70,7 +70,6 @@ class HostHidden:
 unwinder = ParkedUnwinder()
 hidden = HostHidden()
 past_main_before = None
-in_call = False  # the process goes on only to call a function for the debugger
 
 
 def register():
@@ -78,16 +77,11 @@ def register():
     gdb.frame_filters[hidden.name] = hidden
     gdb.events.cont.connect(goes_on)
     gdb.events.exited.connect(goes_on)
-    gdb.events.inferior_call.connect(calls)
-
-
-def calls(event):
-    global in_call
-    in_call = isinstance(event, gdb.InferiorCallPreEvent)
 
 
 def goes_on(_):
-    if unwinder.pretended and not in_call:
+    """Not told of where the process only calls a function for the debugger."""
+    if unwinder.pretended:
         pretend(None)
 
 
