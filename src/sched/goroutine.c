@@ -343,9 +343,14 @@ struct g *wr_self_or_null(void) {
 
 uint64_t weir_id(void) { return wr_self()->id; }
 
+size_t wr_live(void) {
+    int64_t n = atomic_load_explicit(&wr_sched.live, memory_order_acquire);
+    return n > 0 ? (size_t)n : 0;
+}
+
 size_t weir_count(void) {
     (void)wr_self();
-    return (size_t)atomic_load_explicit(&wr_sched.live, memory_order_acquire);
+    return wr_live();
 }
 
 void weir_lock_thread(void) {

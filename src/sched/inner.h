@@ -200,6 +200,7 @@ void wr_poll_interrupt(void);              /* wake the poller, which then looks 
 
 /* worker.c */
 void *wr_m_main(void *arg);
+void *wr_sysmon_main(void *arg);
 void wr_freeze_if_left(struct m *m);       /* stop for good if the runtime has stopped without this thread */
 void wr_after_switch(void *previous);
 void wr_schedule_away(struct g *g);        /* entered; leave g's stack; returns, still entered, when g runs again */
@@ -207,6 +208,8 @@ void wr_requeue_away(struct g *g);         /* entered, without a P: into the glo
 void wr_main_gone(void);                   /* the main goroutine has returned, and left its stack */
 void wr_outside_begin(void);               /* something else than a worker is about to make work … */
 void wr_outside_end(void);                 /* … and has */
+int wr_helpers_hold(void);                 /* how many there are; none is made until … */
+void wr_helpers_release(void);
 struct p *wr_p_make(int id);
 
 /* stack.c */

@@ -51,7 +51,8 @@ static int left_threads; /* of ours, which wr_sched_stop could not end */
 int wr_sched_start(enum wr_mode mode) {
     uint32_t off = 0;
     if (!atomic_compare_exchange_strong(&wr_sched.running, &off, 2)) return -EBUSY; /* 2: starting */
-    int others = wr_threads_now() - threads_at_birth - left_threads;
+    int others = -wr_helpers_hold();
+    others += wr_threads_now() - threads_at_birth - left_threads;
 #ifdef WR_TSAN
     if (getpid() != born_as) others--; /* the sanitizer's own, which a forked child has from the start */
 #endif
@@ -87,6 +88,7 @@ int wr_sched_start(enum wr_mode mode) {
         wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
         if (e && mode == WR_MODE_MAIN) wr_outside_end();
     }
+    wr_helpers_release();
     atomic_store(&wr_sched.running, 1);
     if (e) wr_sched_stop();
     return e;

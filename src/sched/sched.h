@@ -263,6 +263,14 @@ void wr_helper_joins(void);
 void wr_helper_works(void);
 void wr_helper_rests(void);
 void wr_helper_leaves(void);
+/* Make one, detached, with a stack of that size, all signals blocked but those that weir needs: it joins, calls fn(arg) and leaves. Returns when it
+ * has joined. 0, -EAGAIN, -ENOMEM. Before the runtime starts, too. */
+int wr_helper_thread(size_t stack, void (*fn)(void *), void *arg);
+
+/* The runtime's threads by the function that they run: visit (or NULL) gets its address and how many. Returns how many in all. */
+size_t wr_threads_each(void (*visit)(uintptr_t start, size_t n, void *arg), void *arg);
+/* Goroutines, and threads that have called in; the caller need not be one. */
+size_t wr_live(void);
 
 /* Reports that the trace room gives (sched only decides that one is due). Set before start. */
 extern void (*wr_hook_deadlock)(const char *sentence);   /* prints sentence and stacks; sched then exits with 2 */

@@ -78,7 +78,7 @@ static void see_to_poller(void) {
     wr_outside_end();
 }
 
-static void *sysmon_main(void *arg) {
+void *wr_sysmon_main(void *arg) {
     (void)arg;
     uintptr_t hi;
     wr_thread_stack(&wr_sched.sysmon_stack_lo, &hi);
@@ -142,7 +142,7 @@ int wr_sysmon_start(void) {
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, (size_t)1 << 20);
-    int e = pthread_create(&wr_sched.sysmon, &attr, sysmon_main, NULL);
+    int e = pthread_create(&wr_sched.sysmon, &attr, wr_sysmon_main, NULL);
     pthread_attr_destroy(&attr);
     wr_sched.sysmon_made = e == 0;
     return -e;

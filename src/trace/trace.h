@@ -136,6 +136,43 @@ void wr_frames_put(struct wr_text *t, const struct wr_snapshot *s, size_t from, 
 void wr_elided_put(struct wr_text *t);
 void wr_creator_put(struct wr_text *t, const struct wr_snapshot *s);
 
+/* ---- Goroutines by stack (group.c) ------------------------------------------------------------------- */
+
+/* Goroutines with one stack, as it is shown, and the same labels. */
+struct wr_group {
+    struct wr_group *next;  /* in its bucket */
+    uint64_t hash;
+    size_t count, order;    /* how many; how many groups came before it */
+    char name[64];          /* the name that all of them have; "": none */
+    char *labels;
+    size_t n_pcs;           /* at least 1 */
+    uintptr_t pcs[];
+};
+
+/* Zeroed: none yet. Of one thread. */
+struct wr_groups {
+    struct wr_group **buckets; /* n_buckets, a power of two */
+    size_t n_buckets, n;
+    size_t total;              /* goroutines */
+    bool no_memory;            /* some are missing */
+};
+/* Count one goroutine in. Looks up names: under wr_on_large_stack. */
+void wr_groups_count(struct wr_groups *gs, const struct wr_snapshot *s);
+/* Count in all that there are, or those that have leaked; for who is on no goroutine, has entered (below), and runs on a
+ * large stack. */
+void wr_groups_all(struct wr_groups *gs, bool leaked);
+/* Each group, most goroutines first. 0; -ENOMEM: none was visited. */
+int wr_groups_each(struct wr_groups *gs, void (*visit)(const struct wr_group *g, void *arg), void *arg);
+/* As Go's tools read it; t's error is -ENOMEM if groups are missing. */
+void wr_groups_put(struct wr_text *t, struct wr_groups *gs);
+void wr_groups_free(struct wr_groups *gs);
+
+/* The labels as text, the name among them; "": none. Uses the text that is passed, or not. */
+enum { WR_GROUP_LABELS = WR_LABELS_TEXT + 6 * 64 + 32 };
+const char *wr_group_labels(const struct wr_group *g, char text[WR_GROUP_LABELS]);
+/* wr_symbol, without weir's own functions that are inlined into the innermost call. */
+size_t wr_group_frames(uintptr_t pc, bool innermost, struct wr_frame *frames, size_t max);
+
 /* ---- Dumps (dump.c) --------------------------------------------------------------------------------- */
 
 /* A dump in progress keeps the runtime from being stopped, so enter around one. false: it is not running, or
