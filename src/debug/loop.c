@@ -21,6 +21,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,7 +29,6 @@ enum {
     CONNECTIONS = 64,
     IDLE_SECONDS = 60,          /* then a connection is closed */
     CONNECTION_MEMORY = 32 << 10, /* for the first line and the headers; what is longer is refused */
-    DESCRIPTORS = 3 * CONNECTIONS,
     BODY_MOST = 1 << 20,
     STACK = 256 << 10
 };
@@ -42,11 +42,18 @@ struct request {
     bool begun;                      /* the headers are there */
     int holders;
     struct MHD_Connection *connection;
-    int socket;                      /* its */
+    struct client *client;           /* its */
     wr_handler *handler;
     char *uri, *path, *body;         /* as they came; asked points there */
     size_t body_room;
     int pipe;                        /* what a stream comes from; -1: none */
+};
+
+/* A connection. Of the loop alone, but for the socket. */
+struct client {
+    _Atomic int socket;              /* + 1; 0: there is none */
+    bool asks;                       /* a request of its is at work, or being answered */
+    bool has_gone;
 };
 
 static struct {
@@ -54,23 +61,26 @@ static struct {
     struct MHD_Daemon *daemon;
     int listener, epoll, daemon_epoll, event;
     struct request *back;            /* from the workers */
-    _Atomic int fds[DESCRIPTORS];    /* clients' sockets and both ends of pipes, + 1; 0: free */
+    struct client clients[CONNECTIONS];
+    _Atomic int pipes[2 * CONNECTIONS]; /* both ends, + 1; 0: free */
 } server = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-/* ---- Descriptors that a forked child is to close -------------------------------------------------------------
- * Else a client would wait for the child's end, too. One that is made amid a fork is missed. */
+/* ---- Pipes ---------------------------------------------------------------------------------------------------
+ * They are listed for a forked child to close, as clients are; else these would wait for the child's end, too. One that is made amid a
+ * fork is missed. */
 
-static void note_descriptor(int fd) {
-    for (size_t i = 0; i < DESCRIPTORS; i++) {
+static void note_pipe(int fd) {
+    for (size_t i = 0; i < 2 * CONNECTIONS; i++) {
         int none = 0;
-        if (atomic_compare_exchange_strong(&server.fds[i], &none, fd + 1)) return;
+        if (atomic_compare_exchange_strong(&server.pipes[i], &none, fd + 1)) return;
     }
 }
-static void forget_descriptor(int fd) {
-    for (size_t i = 0; i < DESCRIPTORS; i++) {
+static void close_pipe(int fd) {
+    for (size_t i = 0; i < 2 * CONNECTIONS; i++) {
         int it = fd + 1;
-        if (atomic_compare_exchange_strong(&server.fds[i], &it, 0)) return;
+        if (atomic_compare_exchange_strong(&server.pipes[i], &it, 0)) break;
     }
+    close(fd);
 }
 
 /* ---- Requests ----------------------------------------------------------------------------------------------- */
@@ -119,7 +129,7 @@ bool wr_request_sleep(struct wr_request *asked, int64_t seconds) {
         clock_gettime(CLOCK_MONOTONIC, &now);
         int64_t ms = (end - now.tv_sec) * 1000 + (nanoseconds - now.tv_nsec + 999999) / 1000000;
         if (ms <= 0) return true;
-        struct pollfd p = { .fd = r->socket, .events = POLLRDHUP };
+        struct pollfd p = { .fd = r->client->socket - 1, .events = POLLRDHUP };
         int n = poll(&p, 1, ms < 1000000 ? (int)ms : 1000000);
         if (n > 0) return false;
     }
@@ -130,16 +140,13 @@ int wr_request_stream(struct wr_request *asked) {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC)) return -errno;
     fcntl(ends[0], F_SETFL, O_NONBLOCK);
-    note_descriptor(ends[0]), note_descriptor(ends[1]);
+    note_pipe(ends[0]), note_pipe(ends[1]);
     r->pipe = ends[0];
     hand_back(r, STREAMED);
     return ends[1];
 }
 
-void wr_stream_end(int fd) {
-    forget_descriptor(fd);
-    close(fd);
-}
+void wr_stream_end(int fd) { close_pipe(fd); }
 
 /* ---- Answers ------------------------------------------------------------------------------------------------ */
 
@@ -220,6 +227,8 @@ static void *on_uri(void *arg, const char *uri, struct MHD_Connection *connectio
     return r;
 }
 
+static struct client *client_of(struct MHD_Connection *connection);
+
 static const char *header(struct request *r, const char *name) {
     const char *value = MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, name);
     return value ? value : "";
@@ -234,8 +243,8 @@ static enum MHD_Result begin(struct request *r, const char *path, const char *me
         .method = !strcmp(method, "GET") ? WR_GET : !strcmp(method, "HEAD") ? WR_HEAD : !strcmp(method, "POST") ? WR_POST : WR_OTHER,
         .path = r->path, .query = query ? query + 1 : "", .accept = header(r, "Accept"), .origin = header(r, "Origin"), .body = "",
     };
-    r->socket = MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-    if (!r->path || !r->uri) return MHD_NO;
+    r->client = client_of(r->connection);
+    if (!r->path || !r->uri || !r->client) return MHD_NO;
     if (strtoull(header(r, "Content-Length"), NULL, 10) > BODY_MOST)
         return answer_error(r, 413, "the body is too large");
     return MHD_YES;
@@ -264,6 +273,7 @@ static enum MHD_Result dispatch(struct request *r) {
     r->work.fn = make_answer;
     r->state = AT_WORK;
     r->holders = 2;
+    r->client->asks = true;
     MHD_suspend_connection(r->connection);
     if (wr_work_post(&r->work) == 0) return MHD_YES;
     r->holders = 1;
@@ -296,17 +306,49 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **ar
     *arg = NULL;
     if (r->pipe >= 0) {
         epoll_ctl(server.epoll, EPOLL_CTL_DEL, r->pipe, NULL); /* a forked child may have it open, too */
-        forget_descriptor(r->pipe);
-        close(r->pipe);
+        close_pipe(r->pipe);
     }
+    if (r->client) r->client->asks = false;
     let_go(r);
+}
+
+static struct client *client_of(struct MHD_Connection *connection) {
+    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 }
 
 static void on_connection(void *cls, struct MHD_Connection *connection, void **arg, enum MHD_ConnectionNotificationCode what) {
     int socket = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-    (void)cls, (void)arg;
-    if (what == MHD_CONNECTION_NOTIFY_STARTED) note_descriptor(socket);
-    else forget_descriptor(socket);
+    (void)cls;
+    if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+        struct client *c = *arg;
+        epoll_ctl(server.epoll, EPOLL_CTL_DEL, socket, NULL);
+        if (c) c->socket = 0;
+        return;
+    }
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        struct client *c = &server.clients[i];
+        if (c->socket) continue;
+        struct epoll_event gone = { .events = EPOLLRDHUP | EPOLLONESHOT, .data.ptr = c };
+        c->socket = socket + 1;
+        c->asks = c->has_gone = false;
+        epoll_ctl(server.epoll, EPOLL_CTL_ADD, socket, &gone);
+        *arg = c;
+        return;
+    }
+}
+
+/*
+ * libmicrohttpd watches by edges, and after a read that has brought less than it might waits for the next one. Where a client's end
+ * came with the beginning of a request there is none, and the connection would stay for IDLE_SECONDS: it would take 64 such to keep
+ * all others out. A shutdown of our own makes an edge.
+ */
+static void close_those_that_have_gone(void) {
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        struct client *c = &server.clients[i];
+        if (!c->has_gone || c->asks || !c->socket) continue;
+        c->has_gone = false;
+        shutdown(c->socket - 1, SHUT_RDWR);
+    }
 }
 
 /* ---- The thread --------------------------------------------------------------------------------------------- */
@@ -322,6 +364,10 @@ static void resume_those_that_are_back(void) {
     }
 }
 
+static bool is_client(const void *what) {
+    return what >= (void *)server.clients && what < (void *)(server.clients + CONNECTIONS);
+}
+
 static void loop(void *arg) {
     (void)arg;
     prctl(PR_SET_NAME, "weir debug", 0, 0, 0);
@@ -332,11 +378,14 @@ static void loop(void *arg) {
         int n = epoll_wait(server.epoll, events, 32, !timed ? -1 : ms < 60000 ? (int)ms : 60000);
         for (int i = 0; i < n; i++) {
             uint64_t count;
-            if (events[i].data.ptr == &server.event) (void)!read(server.event, &count, sizeof count);
-            else if (events[i].data.ptr) MHD_resume_connection(((struct request *)events[i].data.ptr)->connection);
+            void *what = events[i].data.ptr;
+            if (what == &server.event) (void)!read(server.event, &count, sizeof count);
+            else if (is_client(what)) ((struct client *)what)->has_gone = true;
+            else if (what) MHD_resume_connection(((struct request *)what)->connection);
         }
         resume_those_that_are_back();
         MHD_run(server.daemon);
+        close_those_that_have_gone();
     }
 }
 
@@ -369,8 +418,12 @@ void wr_loop_after_fork(void) {
     pthread_mutex_init(&server.lock, NULL);
     if (!server.daemon) return;
     close(server.listener), close(server.epoll), close(server.daemon_epoll), close(server.event);
-    for (size_t i = 0; i < DESCRIPTORS; i++) {
-        int fd = atomic_exchange(&server.fds[i], 0);
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        int socket = atomic_exchange(&server.clients[i].socket, 0);
+        if (socket) close(socket - 1);
+    }
+    for (size_t i = 0; i < 2 * CONNECTIONS; i++) {
+        int fd = atomic_exchange(&server.pipes[i], 0);
         if (fd) close(fd - 1);
     }
     server.daemon = NULL;
