@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 void (*wr_hook_quit)(void);
+static void (*_Atomic hook_tick)(weir_time now);
 
 #define PERIOD (4 * WEIR_MILLISECOND)
 #define STUCK (8 * WEIR_MILLISECOND) /* with PERIOD and a thread's start this stays below 20 ms */
@@ -100,6 +101,8 @@ void *wr_sysmon_main(void *arg) {
             wr_outside_end();
         }
         see_to_poller();
+        void (*tick)(weir_time) = atomic_load_explicit(&hook_tick, memory_order_acquire);
+        if (tick) tick(now);
         weir_duration pause = retake_stuck(now) ? SOON : PERIOD;
         if (now - last_trim >= TRIM_EVERY) {
             wr_stacks_trim();
@@ -109,7 +112,7 @@ void *wr_sysmon_main(void *arg) {
         if (wr_sched.n_running > 0) last_busy = now;
         /* Idle threads keep the time among them; those that are tied to a goroutine do not. model/timer.pml */
         bool kept = wr_sched.idle_ms || (wr_timers_first() == WR_NEVER && !atomic_load(&wr_sched.waiting));
-        bool rest = now - last_busy > WEIR_SECOND && now - last_trim > TRIM_EVERY / 2 && kept;
+        bool rest = now - last_busy > WEIR_SECOND && now - last_trim > TRIM_EVERY / 2 && kept && !tick;
         /* Under the lock that every thread takes when it starts to run, and then reads this. */
         if (rest) atomic_store(&wr_sched.sysmon_idle, 1);
         wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
@@ -130,6 +133,11 @@ void wr_sysmon_nudge(void) {
     atomic_store(&wr_sched.sysmon_idle, 0);
     atomic_fetch_add(&wr_sched.sysmon_wake, 1);
     wr_futex_wake(&wr_sched.sysmon_wake, 1);
+}
+
+void wr_sysmon_tick(void (*tick)(weir_time now)) {
+    atomic_store(&hook_tick, tick);
+    wr_sysmon_nudge();
 }
 
 void wr_sysmon_poke(void) {

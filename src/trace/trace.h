@@ -116,6 +116,16 @@ struct wr_snapshot {
     const uintptr_t *pcs;
 };
 
+/* Labels, sorted by their keys as they are added, and put into words as above: text has room for WR_LABELS_TEXT. */
+struct wr_pairs {
+    size_t n;
+    struct {
+        const char *key, *value;
+    } pair[16];
+};
+void wr_pairs_add(const char *key, const char *value, void *pairs);
+void wr_pairs_text(const struct wr_pairs *pairs, char *text);
+
 /* Fill s from g, in a visit. pcs: room for WR_DEPTH + 1. Looks nothing up, so it is quick. false: g is gone. ask: a
  * goroutine that runs is asked for its stack, which takes 0.2 s if its thread keeps the question from it. */
 bool wr_snapshot_take(struct g *g, bool held, struct wr_snapshot *s, uintptr_t *pcs, bool ask);
