@@ -290,10 +290,10 @@ bool wr_stacks_from(struct wr_cursor *at, bool (*visit)(struct g *, void *), voi
     return false;
 }
 
-void wr_slabs_each(void (*visit)(uintptr_t base, size_t slot, uint32_t used, uint32_t n)) {
+void wr_slabs_each(void (*visit)(uintptr_t base, size_t slot, uint32_t used, uint32_t n, void *arg), void *arg) {
     for (size_t c = CLASS_MIN; c <= CLASS_MAX; c++)
         for (struct slab *s = atomic_load_explicit(&pool.classes[c].slabs, memory_order_acquire); s; s = s->next)
-            visit((uintptr_t)s->base, s->slot, atomic_load_explicit(&s->used, memory_order_acquire), s->n);
+            visit((uintptr_t)s->base, s->slot, atomic_load_explicit(&s->used, memory_order_acquire), s->n, arg);
 }
 struct g *wr_slot_g(uintptr_t slot, size_t size) { return control_block((char *)slot, size); }
 

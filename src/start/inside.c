@@ -1,0 +1,136 @@
+/* The table that start/inside.h describes: each entry is a function of a lower room, or a few lines around one. */
+#include "base/base.h"
+#include "start/inside.h"
+
+#include <string.h>
+
+#include "leak/report.h"
+#include "sched/sched.h"
+#include "trace/trace.h"
+
+/* ---- Stacks ------------------------------------------------------------------------------------------------- */
+
+struct visit {
+    enum wr_inside_kind what;
+    wr_inside_visit *visit;
+    void *arg;
+    int error;
+};
+
+static void visit_group(const struct wr_group *g, void *arg) {
+    const struct visit *v = arg;
+    char text[WR_GROUP_LABELS];
+    struct wr_inside_stack s = { .pcs = g->pcs, .n = g->n_pcs, .count = g->count, .labels = wr_group_labels(g, text) };
+    v->visit(&s, v->arg);
+}
+
+static void visit_goroutines(void *arg) {
+    struct visit *v = arg;
+    struct wr_groups gs = { 0 };
+    wr_groups_all(&gs, v->what == WR_INSIDE_LEAKED);
+    v->error = wr_groups_each(&gs, visit_group, v);
+    wr_groups_free(&gs);
+}
+
+static int goroutines(struct visit *v) {
+    if (!wr_dump_enter()) return 0; /* no runtime, no goroutines */
+    int e = wr_on_large_stack(visit_goroutines, v);
+    wr_dump_leave();
+    return e ? e : v->error;
+}
+
+/* Where a thread was made is always the same place of ours, so it is shown as what it runs. */
+static void visit_threads(uintptr_t start, size_t n, void *arg) {
+    const struct visit *v = arg;
+    uintptr_t pc = start + 1;
+    struct wr_inside_stack s = { .pcs = &pc, .n = 1, .count = n, .labels = "" };
+    v->visit(&s, v->arg);
+}
+
+static int stacks(enum wr_inside_kind what, wr_inside_visit *visit, void *arg) {
+    struct visit v = { what, visit, arg, 0 };
+    switch (what) {
+    case WR_INSIDE_GOROUTINES:
+    case WR_INSIDE_LEAKED: return goroutines(&v);
+    case WR_INSIDE_THREADS: wr_threads_each(visit_threads, &v); return 0;
+    default: return -ENOSYS;
+    }
+}
+
+static size_t count(enum wr_inside_kind what) {
+    switch (what) {
+    case WR_INSIDE_GOROUTINES: return wr_live();
+    case WR_INSIDE_THREADS: return wr_threads_each(NULL, NULL);
+    default: return 0;
+    }
+}
+
+/* ---- Proofs ------------------------------------------------------------------------------------------------- */
+
+static struct wr_inside_proof last_made;
+
+/* Healing wakes goroutines: until it is over, this thread is one that a deadlock is not to be called without. */
+static int prove(bool heal, struct wr_inside_proven *proven) {
+    weir_leak_report *r;
+    memset(proven, 0, sizeof *proven);
+    weir_time start = wr_now();
+    wr_helper_works();
+    int n = weir_leaks(&r);
+    weir_time now = wr_now();
+    last_made = (struct wr_inside_proof){ last_made.proofs + 1, now, now - start, n < 0 ? n : 0, n < 0 ? last_made.leaked : (size_t)n };
+    if (n >= 0) proven->leaked = (size_t)n;
+    if (n > 0 && heal) proven->healed = (size_t)weir_leak_heal(r);
+    if (n < 0) snprintf(proven->why, sizeof proven->why, "%s", r && *r->proof.why ? r->proof.why : strerror(-n));
+    weir_leak_report_free(r);
+    wr_helper_rests();
+    return n < 0 ? n : 0;
+}
+
+static void last_proof(struct wr_inside_proof *last) { *last = last_made; }
+
+/* ---- Names -------------------------------------------------------------------------------------------------- */
+
+struct call {
+    void (*fn)(void *);
+    void *arg;
+};
+static void call(void *arg) {
+    const struct call *c = arg;
+    wr_symbol_refresh();
+    c->fn(c->arg);
+}
+static int on_large_stack(void (*fn)(void *), void *arg) {
+    struct call c = { fn, arg };
+    return wr_on_large_stack(call, &c);
+}
+
+static size_t names(uintptr_t pc, bool innermost, struct wr_inside_name *names, size_t max) {
+    struct wr_frame frames[WR_INLINED];
+    size_t n = wr_group_frames(pc, innermost, frames, max < WR_INLINED ? max : WR_INLINED);
+    for (size_t i = 0; i < n; i++)
+        names[i] = (struct wr_inside_name){ frames[i].function, frames[i].file, frames[i].line, frames[i].named, frames[i].offset };
+    return n;
+}
+
+/* ---- The table ---------------------------------------------------------------------------------------------- */
+
+static int no_cpu_start(int hz) { return -ENOSYS; }
+static int no_cpu_stop(wr_inside_visit *visit, void *arg) { return -ENOSYS; }
+
+static const struct wr_inside inside = {
+    .version = WR_INSIDE_VERSION,
+    .size = sizeof inside,
+    .thread = wr_helper_thread,
+    .count = count,
+    .stacks = stacks,
+    .dump = weir_dump,
+    .prove = prove,
+    .last_proof = last_proof,
+    .on_large_stack = on_large_stack,
+    .names = names,
+    .has_lines = wr_symbol_has_lines,
+    .cpu_start = no_cpu_start,
+    .cpu_stop = no_cpu_stop,
+};
+
+const struct wr_inside *weir_inside_(void) { return &inside; }
