@@ -21,14 +21,14 @@ static void leaked_put(struct wr_reply *r) {
     struct wr_inside_proof last;
     struct timespec now;
     wr_inside->last_proof(&last);
-    if (!last.proofs) {
-        wr_reply_put(r, "never asked");
-        return;
+    if (last.proofs) {
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        wr_reply_put(r, "%zu (proven ", last.leaked);
+        age_put(r, now.tv_sec * WEIR_SECOND + now.tv_nsec - last.at);
+        wr_reply_put(r, " ago)");
+    } else {
+        wr_reply_put(r, last.inconclusive ? "asked, without a result" : "never asked");
     }
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    wr_reply_put(r, "%zu (proven ", last.leaked);
-    age_put(r, now.tv_sec * WEIR_SECOND + now.tv_nsec - last.at);
-    wr_reply_put(r, " ago%s)", last.error ? "; the last proof was inconclusive" : "");
 }
 
 void wr_index_page(struct wr_request *q, struct wr_reply *r) {

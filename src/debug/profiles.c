@@ -47,8 +47,7 @@ static int look(const struct profile *p, struct wr_samples *s, struct wr_reply *
     struct wr_inside_proven proven;
     if (p->proves && wr_prove_in_turn(false, &proven, reply)) return -EBUSY;
     int e = wr_inside->stacks(p->kind, wr_samples_add, s);
-    if (e == -ENOSYS) wr_reply_error(reply, 404, "Unknown profile");
-    else if (e || s->no_memory) wr_reply_error(reply, 500, "failed to collect profile");
+    if (e || s->no_memory) wr_reply_error(reply, 500, "failed to collect profile");
     return e ? e : s->no_memory ? -ENOMEM : 0;
 }
 
@@ -177,7 +176,7 @@ void wr_cpu_page(struct wr_request *q, struct wr_reply *reply) {
     int e = wr_inside->cpu_start(HZ);
     if (e) {
         wr_reply_error(reply, 500, "Could not enable CPU profiling: %s",
-                       e == -EBUSY ? "cpu profiling already in use" : e == -ENOSYS ? "this build has none" : "no memory or no timers");
+                       e == -EBUSY ? "cpu profiling already in use" : e == -EAGAIN ? "the kernel has no timers left" : "out of memory");
         return;
     }
     struct wr_samples s = { 0 };

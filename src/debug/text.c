@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void stack_put(struct wr_reply *r, const struct wr_sample *s) {
     wr_reply_put(r, " @");
@@ -44,6 +45,7 @@ void wr_contention_put(struct wr_reply *r, const struct wr_samples *all, const c
     struct wr_sample **sorted = wr_samples_sorted(all, &n);
     if (!sorted) r->no_memory = true;
     wr_reply_put(r, "--- %s:\ncycles/second=1000000000\n", name);
+    if (!strcmp(name, "mutex")) wr_reply_put(r, "sampling period=%d\n", wr_inside->mutex_fraction());
     for (size_t i = 0; i < n && !r->no_memory; i++) {
         wr_reply_put(r, "%" PRId64 " %" PRId64, sorted[i]->nanoseconds, sorted[i]->count);
         stack_put(r, sorted[i]);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "leak/report.h"
+#include "profile/profile.h"
 #include "sched/sched.h"
 #include "trace/trace.h"
 
@@ -47,37 +48,49 @@ static void visit_threads(uintptr_t start, size_t n, void *arg) {
     v->visit(&s, v->arg);
 }
 
+/* Events that are counted, and what they took. */
+static void visit_event(const uintptr_t *pcs, size_t n, uint64_t count, uint64_t nanoseconds, void *arg) {
+    const struct visit *v = arg;
+    struct wr_inside_stack s = { .pcs = pcs, .n = n, .count = count, .nanoseconds = nanoseconds, .labels = "" };
+    if (v->visit) v->visit(&s, v->arg);
+}
+
+static size_t events(struct visit *v) {
+    return wr_profile_each(v->what == WR_INSIDE_BLOCK ? WR_PROFILE_BLOCK : WR_PROFILE_MUTEX, visit_event, v);
+}
+
 static int stacks(enum wr_inside_kind what, wr_inside_visit *visit, void *arg) {
     struct visit v = { what, visit, arg, 0 };
     switch (what) {
     case WR_INSIDE_GOROUTINES:
     case WR_INSIDE_LEAKED: return goroutines(&v);
     case WR_INSIDE_THREADS: wr_threads_each(visit_threads, &v); return 0;
-    default: return -ENOSYS;
+    case WR_INSIDE_BLOCK:
+    case WR_INSIDE_MUTEX: (void)events(&v); return 0;
     }
+    return -EINVAL;
 }
 
 static size_t count(enum wr_inside_kind what) {
+    struct visit v = { .what = what };
     switch (what) {
     case WR_INSIDE_GOROUTINES: return wr_live();
     case WR_INSIDE_THREADS: return wr_threads_each(NULL, NULL);
-    default: return 0;
+    case WR_INSIDE_BLOCK:
+    case WR_INSIDE_MUTEX: return events(&v);
+    case WR_INSIDE_LEAKED: break;
     }
+    return 0;
 }
 
 /* ---- Proofs ------------------------------------------------------------------------------------------------- */
-
-static struct wr_inside_proof last_made;
 
 /* Healing wakes goroutines: until it is over, this thread is one that a deadlock is not to be called without. */
 static int prove(bool heal, struct wr_inside_proven *proven) {
     weir_leak_report *r;
     memset(proven, 0, sizeof *proven);
-    weir_time start = wr_now();
     wr_helper_works();
     int n = weir_leaks(&r);
-    weir_time now = wr_now();
-    last_made = (struct wr_inside_proof){ last_made.proofs + 1, now, now - start, n < 0 ? n : 0, n < 0 ? last_made.leaked : (size_t)n };
     if (n >= 0) proven->leaked = (size_t)n;
     if (n > 0 && heal) proven->healed = (size_t)weir_leak_heal(r);
     if (n < 0) snprintf(proven->why, sizeof proven->why, "%s", r && *r->proof.why ? r->proof.why : strerror(-n));
@@ -86,7 +99,11 @@ static int prove(bool heal, struct wr_inside_proven *proven) {
     return n < 0 ? n : 0;
 }
 
-static void last_proof(struct wr_inside_proof *last) { *last = last_made; }
+static void last_proof(struct wr_inside_proof *last) {
+    struct wr_metrics m;
+    wr_metrics_take(&m);
+    *last = (struct wr_inside_proof){ m.proofs, m.proved_at, m.leaked, m.inconclusive_proofs };
+}
 
 /* ---- Names -------------------------------------------------------------------------------------------------- */
 
@@ -112,10 +129,21 @@ static size_t names(uintptr_t pc, bool innermost, struct wr_inside_name *names, 
     return n;
 }
 
-/* ---- The table ---------------------------------------------------------------------------------------------- */
+/* ---- Profiles ----------------------------------------------------------------------------------------------- */
 
-static int no_cpu_start(int hz) { return -ENOSYS; }
-static int no_cpu_stop(wr_inside_visit *visit, void *arg) { return -ENOSYS; }
+static int mutex_fraction(void) { return weir_mutex_profile_fraction(-1); }
+
+static void visit_samples(const uintptr_t *pcs, size_t n, uint64_t samples, uint64_t nanoseconds, const char *labels, void *arg) {
+    const struct visit *v = arg;
+    struct wr_inside_stack s = { .pcs = pcs, .n = n, .count = samples, .nanoseconds = nanoseconds, .labels = labels };
+    v->visit(&s, v->arg);
+}
+static int cpu_stop(wr_inside_visit *visit, void *arg) {
+    struct visit v = { .visit = visit, .arg = arg };
+    return wr_cpu_profile_stop(visit_samples, &v);
+}
+
+/* ---- The table ---------------------------------------------------------------------------------------------- */
 
 static const struct wr_inside inside = {
     .version = WR_INSIDE_VERSION,
@@ -129,8 +157,11 @@ static const struct wr_inside inside = {
     .on_large_stack = on_large_stack,
     .names = names,
     .has_lines = wr_symbol_has_lines,
-    .cpu_start = no_cpu_start,
-    .cpu_stop = no_cpu_stop,
+    .mutex_fraction = mutex_fraction,
+    .cpu_start = wr_cpu_profile_start,
+    .cpu_stop = cpu_stop,
+    .metrics = wr_metrics_take,
+    .reasons = wr_reason_text,
 };
 
 const struct wr_inside *weir_inside_(void) { return &inside; }

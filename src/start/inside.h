@@ -37,12 +37,12 @@ struct wr_inside_name {
     uintptr_t offset;      /* of pc − 1 in it */
 };
 
+/* Proofs of leaks so far, by whomever. */
 struct wr_inside_proof {
-    uint64_t proofs;       /* how many have been made; 0: nobody has asked, and the rest says nothing */
-    weir_time at;          /* when the last one ended */
-    weir_duration took;
-    int error;             /* 0, or -EBUSY: it was inconclusive; leaked is then that of the last one which was not */
-    size_t leaked;
+    uint64_t proofs;       /* that came to a result; 0: none, and what follows says nothing */
+    weir_time at;          /* when the last of them ended */
+    size_t leaked;         /* what it found */
+    uint64_t inconclusive; /* those that came to none */
 };
 
 struct wr_inside_proven {
@@ -60,13 +60,15 @@ struct wr_inside {
 
     /* How many there are of what `stacks` would visit, cheaply; of LEAKED: use last_proof. */
     size_t (*count)(enum wr_inside_kind what);
-    /* Visit them, most first. 0; -ENOMEM; -ENOSYS: this core has none of that kind. */
+    /* Visit them, most first where they are goroutines. 0, -ENOMEM. */
     int (*stacks)(enum wr_inside_kind what, wr_inside_visit *visit, void *arg);
     /* weir_dump. */
     int (*dump)(int fd, int level);
     /* A proof, and healing if wanted. 0; -EBUSY: inconclusive, *proven says why; -ENOMEM. */
     int (*prove)(bool heal, struct wr_inside_proven *proven);
     void (*last_proof)(struct wr_inside_proof *last);
+    /* What weir_mutex_profile_fraction has been given. */
+    int (*mutex_fraction)(void);
 
     /* Run fn(arg) on a stack that is large enough for `names`. -ENOMEM. */
     int (*on_large_stack)(void (*fn)(void *), void *arg);
@@ -74,12 +76,13 @@ struct wr_inside {
     size_t (*names)(uintptr_t pc, bool innermost, struct wr_inside_name *names, size_t max);
     bool (*has_lines)(void);
 
-    /* The CPU profile. start: 0; -EBUSY: there is one, or the program has a handler for SIGPROF; -ENOSYS: this core has none. */
+    /* The CPU profile, as wr_cpu_profile_start and _stop of profile/profile.h. */
     int (*cpu_start)(int hz);
     int (*cpu_stop)(wr_inside_visit *visit, void *arg);
 
-    /* As wr_metrics_take; NULL: this core has none. */
+    /* As wr_metrics_take of profile/profile.h; and the words for enum wr_reason, by which that counts. */
     void (*metrics)(struct wr_metrics *m);
+    const char *const *reasons;
 };
 
 /* The core's table. */
