@@ -1,8 +1,8 @@
 /*
- * What the debug server reads by itself of what comes from outside: addresses, queries, numbers, the body of symbol. The first byte says
+ * What the debug server reads by itself of what comes from outside: addresses, queries, numbers, the body of symbol, what a client accepts. The first byte says
  * which; the rest is the text.
  *
- *     clang -g -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iinclude -Isrc fuzz/debug_parse.c src/debug/parse.c -o fuzz-debug-parse
+ *     clang -g -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iinclude -Isrc fuzz/debug_parse.c src/debug/parse.c src/debug/accept.c -o fuzz-debug-parse
  *     ./fuzz-debug-parse -max_len=4096
  *
  * test/debug/parse.c runs it for a moment, on texts made at random.
@@ -55,9 +55,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!text) return 0;
     memcpy(text, data + 1, size - 1);
     text[size - 1] = 0;
-    switch (data[0] % 4) {
+    switch (data[0] % 5) {
     case 0: address(text); break;
     case 1: query(text); break;
+    case 4: demand(!wr_wants_openmetrics(text) || strcasestr(text, "openmetrics")); break;
     case 2: integer(text); break;
     case 3: addresses(text, size - 1); break;
     }

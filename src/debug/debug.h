@@ -14,6 +14,7 @@
  *     reply.c     the text of an answer
  *     parse.c     addresses, queries, numbers: what comes from outside and is read by us
  *     metrics.c   /metrics
+ *     accept.c    which of its two formats a client wants
  *
  * A request is taken in on the loop's thread, waits suspended while a worker makes the answer, and is answered by the loop's thread. The
  * worker's functions (wr_handler) may block: proofs, names, seconds=. All of them run on the large stack that names want.
@@ -113,11 +114,8 @@ void wr_work_after_fork(void);
 wr_handler wr_index_page, wr_cmdline_page, wr_symbol_page, wr_heal_page;
 wr_handler wr_goroutine_page, wr_goroutineleak_page, wr_threadcreate_page, wr_block_page, wr_mutex_page, wr_cpu_page;
 
-/*
- * GET /metrics. Fills the reply and sets its type, from wr_inside->metrics and the request's accept.
- * Weak: without it there is no such page.
- */
-wr_handler wr_metrics_page __attribute__((weak));
+/* GET /metrics. Fills the reply and sets its type, from wr_inside->metrics and the request's accept. */
+wr_handler wr_metrics_page;
 
 /* A proof at most two at once: 0, or the reply has the error. */
 int wr_prove_in_turn(bool heal, struct wr_inside_proven *proven, struct wr_reply *reply);
@@ -193,6 +191,11 @@ int wr_parse_integer(const char *text, int64_t *n);
 
 /* Addresses separated by '+', in hexadecimal (0x…), octal (0…) or decimal; others are passed by. Call visit for each but 0. */
 void wr_parse_addresses(const char *text, size_t n, void (*visit)(uintptr_t address, void *arg), void *arg);
+
+/* ---- The same, for /metrics (accept.c) ---------------------------------------------------------------------- */
+
+/* By its Accept header, would the client as soon have OpenMetrics as any other text? Ranges of types do not count. */
+bool wr_wants_openmetrics(const char *accept);
 
 #pragma GCC visibility pop
 #endif

@@ -48,7 +48,7 @@ static wr_handler *page(const struct wr_request *q, struct wr_reply *reply, cons
 wr_handler *wr_route(const struct wr_request *q, struct wr_reply *reply) {
     bool reads = q->method == WR_GET || q->method == WR_HEAD;
     if (!strncmp(q->path, PPROF, strlen(PPROF))) return page(q, reply, q->path + strlen(PPROF));
-    if (!strcmp(q->path, "/metrics") && wr_metrics_page) return reads ? wr_metrics_page : not_allowed(reply, "GET, HEAD");
+    if (!strcmp(q->path, "/metrics")) return reads ? wr_metrics_page : not_allowed(reply, "GET, HEAD");
     if (!strcmp(q->path, "/debug/pprof") && reads) {
         wr_reply_error(reply, 301, "<a href=\"%s\">Moved Permanently</a>.", PPROF);
         reply->type = "text/html; charset=utf-8";
