@@ -351,12 +351,14 @@ check why_there_is_no_server says_why_not
 check healing_by_post healing
 if command -v go >/dev/null && go tool pprof -h >"$tmp/pprof.help" 2>&1 || grep -q -i usage "$tmp/pprof.help"; then
     check profile_for_pprof profile
-    for of in goroutine goroutineleak; do
-        check pprof_top_of_$of top_names_functions $of
-        check pprof_list_of_$of list_shows_source $of
-        check pprof_peek_of_$of peek_shows_callers $of
-        check pprof_proto_of_$of proto_survives_a_round $of
-    done
+    check pprof_top_of_goroutine top_names_functions goroutine
+    check pprof_list_of_goroutine list_shows_source goroutine
+    check pprof_peek_of_goroutine peek_shows_callers goroutine
+    check pprof_proto_of_goroutine proto_survives_a_round goroutine
+    check pprof_top_of_goroutineleak top_names_functions goroutineleak
+    check pprof_list_of_goroutineleak list_shows_source goroutineleak
+    check pprof_peek_of_goroutineleak peek_shows_callers goroutineleak
+    check pprof_proto_of_goroutineleak proto_survives_a_round goroutineleak
     check pprof_labels labels_are_there
     check pprof_top_of_threads threads_by_pprof
     check pprof_fetches_by_itself pprof_fetches
