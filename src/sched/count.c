@@ -95,14 +95,11 @@ struct census {
     void *arg;
 };
 
-WR_RACY static unsigned reason_of(const struct wr_wait *w) { return w->reason; }
-WR_RACY static const struct weir_site_ *site_of(const struct g *g) { return g->site; }
-
 /*
  * Nobody is held, so each is seen as it is when it is looked at, and one that moves on meanwhile may be seen in a state with a
  * wait that is over: any reason is a valid one then. Control blocks and stacks stay mapped while the runtime runs.
  */
-static void count_one(const struct census *census, struct g *g, size_t slot) {
+WR_RACY static void count_one(const struct census *census, struct g *g, size_t slot) {
     struct wr_counts *c = census->c;
     uint32_t state = atomic_load_explicit(&g->state, memory_order_acquire);
     if (state == WR_G_DEAD) return;
@@ -112,10 +109,10 @@ static void count_one(const struct census *census, struct g *g, size_t slot) {
     else if (state == WR_G_BLOCKING) c->blocking++;
     else {
         const struct wr_wait *w = atomic_load_explicit(&g->wait, memory_order_acquire);
-        unsigned reason = w ? reason_of(w) : WR_WAIT_NONE;
+        unsigned reason = w ? w->reason : WR_WAIT_NONE;
         c->waiting[reason < WR_REASONS ? reason : WR_WAIT_NONE]++;
     }
-    if (census->visit) census->visit(site_of(g), census->arg);
+    if (census->visit) census->visit(g->site, census->arg);
 }
 
 static void count_slab(uintptr_t base, size_t slot, uint32_t used, uint32_t n, void *arg) {

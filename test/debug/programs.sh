@@ -201,6 +201,41 @@ pprof_fetches() {
         cat "$tmp/pprof.out" && grep -q '^Duration: 1' "$tmp/pprof.out"
 }
 
+contention() {
+    start "$tmp/by_library" contend 4 && until_it contended && cat "$tmp/body" &&
+        head -n 2 "$tmp/body" | tail -n 1 | grep -q -x 'cycles/second=1000000000' &&
+        grep -q '^[1-9][0-9]* [1-9][0-9]* @ 0x' "$tmp/body" && fetch /debug/pprof/mutex && cp "$tmp/body" "$tmp/mutex.pb.gz" &&
+        fetch '/debug/pprof/block?seconds=1' && cp "$tmp/body" "$tmp/block.pb.gz" && fetch '/debug/pprof/mutex?debug=1' &&
+        head -n 3 "$tmp/body" | tail -n 1 | grep -q -x 'sampling period=1' && fetch /debug/pprof/ && cat "$tmp/body" &&
+        grep -q "<td>[1-9][0-9]*</td><td><a href='block?debug=1'>" "$tmp/body"
+}
+contended() {
+    fetch '/debug/pprof/mutex?debug=1' && head -n 1 "$tmp/body" | grep -q -x -e '--- mutex:' && grep -q weir_mutex_unlock "$tmp/body" &&
+        fetch '/debug/pprof/block?debug=1' && head -n 1 "$tmp/body" | grep -q -x -e '--- contention:' && grep -q weir_mutex_lock "$tmp/body"
+}
+contention_by_pprof() {
+    pprof -top "$tmp/block.pb.gz" && grep -q '^Type: delay$' "$tmp/pprof.out" && grep -q ' weir_mutex_lock$' "$tmp/pprof.out" &&
+        pprof -top -sample_index=contentions "$tmp/mutex.pb.gz" && grep -q ' weir_mutex_unlock$' "$tmp/pprof.out"
+}
+cpu_by_pprof() {
+    fetch '/debug/pprof/profile?seconds=3' && cp "$tmp/body" "$tmp/cpu.pb.gz" || return 1
+    pprof -top "$tmp/cpu.pb.gz" && grep -q '^Type: cpu$' "$tmp/pprof.out" && grep -q '^Duration: [3-9]' "$tmp/pprof.out" &&
+        grep -q ' busy_function$' "$tmp/pprof.out" && pprof -tags "$tmp/cpu.pb.gz" && grep -q 'kind: ' "$tmp/pprof.out" &&
+        pprof -list busy_function "$tmp/cpu.pb.gz" && grep -q 'i < 100000' "$tmp/pprof.out"
+}
+# While one is being taken there is no other.
+one_cpu_profile() {
+    curl -sS -o "$tmp/first" "$url/debug/pprof/profile?seconds=1000" &
+    first=$!
+    until_it refused
+    status=$?
+    kill $first
+    wait $first
+    [ $status = 0 ] && until_it gone
+}
+refused() { fetch '/debug/pprof/profile?seconds=1' && grep -q -x 'Could not enable CPU profiling: cpu profiling already in use' "$tmp/body"; }
+gone() { fetch '/debug/pprof/profile?seconds=1' && gzip -t <"$tmp/body"; }
+
 # ---- By goleak's parser, which is inside of that module: a copy of its folder with a test of ours
 
 goleak_module() {
@@ -316,12 +351,14 @@ check why_there_is_no_server says_why_not
 check healing_by_post healing
 if command -v go >/dev/null && go tool pprof -h >"$tmp/pprof.help" 2>&1 || grep -q -i usage "$tmp/pprof.help"; then
     check profile_for_pprof profile
-    for of in goroutine goroutineleak; do
-        check pprof_top_of_$of top_names_functions $of
-        check pprof_list_of_$of list_shows_source $of
-        check pprof_peek_of_$of peek_shows_callers $of
-        check pprof_proto_of_$of proto_survives_a_round $of
-    done
+    check pprof_top_of_goroutine top_names_functions goroutine
+    check pprof_list_of_goroutine list_shows_source goroutine
+    check pprof_peek_of_goroutine peek_shows_callers goroutine
+    check pprof_proto_of_goroutine proto_survives_a_round goroutine
+    check pprof_top_of_goroutineleak top_names_functions goroutineleak
+    check pprof_list_of_goroutineleak list_shows_source goroutineleak
+    check pprof_peek_of_goroutineleak peek_shows_callers goroutineleak
+    check pprof_proto_of_goroutineleak proto_survives_a_round goroutineleak
     check pprof_labels labels_are_there
     check pprof_top_of_threads threads_by_pprof
     check pprof_fetches_by_itself pprof_fetches
@@ -335,5 +372,11 @@ else
     skip go_tool_pprof 'no go here'
     skip goleak_parses_the_dump 'no go here'
 fi
+check block_and_mutex_profiles contention
+if command -v go >/dev/null; then
+    check pprof_top_of_block_and_mutex contention_by_pprof
+    check pprof_top_list_and_labels_of_cpu cpu_by_pprof
+fi
+check one_cpu_profile_at_a_time one_cpu_profile
 end_program
 finish

@@ -219,6 +219,25 @@ PLAIN_TEST(more_connections_than_allowed_wait_or_are_closed) {
     CHECK_ANSWER(get("/debug/pprof/cmdline"), "200", "");
 }
 
+/* Each would take a connection for a minute. */
+PLAIN_TEST(clients_that_leave_amid_their_request_do_not_stay) {
+    static const char *const beginnings[] = { "G", "GET / HTTP/1.1\r\n", "POST /debug/pprof/symbol HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n0x" };
+    SERVE();
+    for (int i = 0; i < 300; i++) {
+        int s = dial(weir_debug_port());
+        send_text(s, beginnings[i % 3]);
+        close(s);
+    }
+    CHECK_ANSWER(get("/debug/pprof/cmdline"), "200", "");
+    for (int i = 0; i < 300; i++) {
+        int s = dial(weir_debug_port());
+        send_text(s, beginnings[i % 3]);
+        shutdown(s, SHUT_WR);
+        free(receive_all(s)); /* the server closes it */
+    }
+    CHECK_ANSWER(get("/debug/pprof/cmdline"), "200", "");
+}
+
 TEST(a_long_line_or_body_is_refused) {
     SERVE();
     char *line = malloc(100001);

@@ -6,6 +6,7 @@
  *     stuck N    N goroutines, and main, in endless loops
  *     many N     N goroutines that wait for a channel
  *     syscalls N N goroutines in a system call
+ *     contend N  N goroutines that want one mutex all the time, one that uses a processor all the time; all of it recorded
  */
 #include <poll.h>
 #include <stdio.h>
@@ -43,6 +44,21 @@ static int block_in_poll(void *arg) {
     return 0;
 }
 static void system_call(void) { (void)weir_blocking(block_in_poll, NULL); }
+static weir_mutex contended;
+static void contender(void) {
+    for (;;) {
+        weir_mutex_lock(&contended);
+        weir_sleep(WEIR_MILLISECOND);
+        weir_mutex_unlock(&contended);
+    }
+}
+__attribute__((noinline)) static void busy_function(void) {
+    for (int i = 0; i < 100000; i++) STAY();
+}
+static void busy(void) {
+    weir_label("kind", "busy");
+    for (;;) busy_function();
+}
 static int wait_for_end(void *arg) {
     char byte;
     while (read(0, &byte, 1) > 0) {
@@ -55,11 +71,17 @@ int weir_main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "leak";
     int n = argc > 2 ? atoi(argv[2]) : 1;
     global = weir_chan_make(0, 0);
+    if (!strcmp(what, "contend")) {
+        weir_block_profile_rate(1);
+        weir_mutex_profile_fraction(1);
+        if (weir_go(busy)) return 1;
+    }
     for (int i = 0; i < n; i++) {
         int e = 0;
         if (!strcmp(what, "leak")) forget(i);
         else if (!strcmp(what, "stuck")) e = weir_go(endless_loop);
         else if (!strcmp(what, "many")) e = weir_go(waiter, global);
+        else if (!strcmp(what, "contend")) e = weir_go(contender);
         else if (!strcmp(what, "syscalls")) e = weir_go(system_call);
         else return 2;
         if (e) return 1;
