@@ -173,6 +173,9 @@ ask('call_frame', 'frame')
 gdb.execute('goroutine back')
 if os.environ['CORE'] == 'gcore':
     ask('gcore', f'generate-core-file {out}/core')
+if os.environ['CORE'] == 'own':
+    ask('gcore', f'goroutine core {out}/core')
+    gdb.execute(f'generate-core-file {out}/gdbs-own')
 gdb.execute(f'goroutine {number}')
 gdb.execute('continue')
 ask('go_on', 'frame')
@@ -182,6 +185,7 @@ gdb.execute('goroutine back')
 gdb.execute('signal SIGXCPU' if os.environ['CORE'] == 'kernel' else 'kill')
 END
 echo 'ask("thread_before", "thread"); look()' >"$tmp/core.py"
+echo 'ask("list", "info goroutines")' >"$tmp/list.py"
 
 # debug KIND WHAT ARGUMENT…: gdb with the script; answers in $tmp/KIND-WHAT.
 debug() {
@@ -256,6 +260,12 @@ registers_are_never_written() { [ "$(cat "$at/registers")" = True ]; }
 functions_can_be_called() {
     has '^\$[0-9]+ = 42$' "$at/call" && has '^\$[0-9]+ = 44$' "$at/call_selected" && has ' innermost \(' "$at/call_frame"
 }
+# Whether gdb's own core file has them depends on the kernel and on gdb.
+who_is_not_in_a_core_file_is_not_passed_over() {
+    missing=$(sed -n 's/^\([0-9]*\) goroutines are missing: .*/\1/p' "$at/list")
+    cat "$at/log" "$at/list"
+    [ $(($(grep -c '^[* ] [0-9]* *\[' "$at/list") + ${missing:-0})) = 1010 ]
+}
 the_process_goes_on() {
     has '^#0 .*tick \(' "$at/go_on" && has '^#0 .*tick \(' "$at/go_on_bt" && has_not sender "$at/go_on_bt" &&
         counts 1000 '\[chan send' "$at/go_on_list"
@@ -273,17 +283,24 @@ for kind in shared stripped; do
     $CC -g -O0 -I"$WEIR_SRC/include" "$tmp/program.c" "$lib/libweir.so.0" -Wl,-rpath,"$lib" -o "$tmp/$kind" -pthread || exit 1
 done
 
-# gdb's own core files leave out what lies behind a guard page of Linux 6.13 and later; a page that mprotect guards is none. The kernel's
-# leave out nothing, where it writes them to the folder of the process.
+# gdb's own core files leave out what lies behind a guard page of Linux 6.13 and later; a page that mprotect guards is none. Those of
+# `goroutine core` leave out nothing, nor do the kernel's, where it writes them to the folder of the process.
 for kind in static shared stripped; do
     CORE=gcore WEIR_STACK_GUARD=mprotect
     case $kind:$(cat /proc/sys/kernel/core_pattern) in
+    static:*) CORE=own WEIR_STACK_GUARD= ;;
     shared:core) CORE=kernel WEIR_STACK_GUARD= && ulimit -c unlimited 2>/dev/null || CORE=gcore WEIR_STACK_GUARD=mprotect ;;
     esac
     export CORE WEIR_STACK_GUARD
     debug $kind process "$tmp/$kind"
     debug $kind core "$tmp/$kind" "$(echo "$tmp/$kind-process"/core*)"
     rm -f "$tmp/$kind-process"/core*
+    if [ $CORE = own ]; then
+        debug $kind list "$tmp/$kind" "$tmp/$kind-process/gdbs-own"
+        rm -f "$tmp/$kind-process/gdbs-own"
+        at=$tmp/$kind-list
+        check ${kind}_who_is_not_in_a_core_file_is_not_passed_over who_is_not_in_a_core_file_is_not_passed_over
+    fi
     for what in process core; do
         at=$tmp/$kind-$what
         more=

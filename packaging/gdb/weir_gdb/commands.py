@@ -1,7 +1,7 @@
 """The commands. See their help texts."""
 import gdb
 
-from . import stacks
+from . import core, stacks
 from .runtime import Runtime, printable
 from .threads import Threads
 
@@ -34,8 +34,7 @@ class Process:
     def missing(self):
         n = self.runtime.missing
         return (f'\n{n} goroutines are missing: their stacks cannot be read, or are not in the core file. gcore leaves them out where it '
-                'comes upon guard pages of Linux 6.13 and later: let the kernel write the file, or run the program with '
-                'WEIR_STACK_GUARD=mprotect.') if n else ''
+                'comes upon guard pages of Linux 6.13 and later: in the process `goroutine core FILE` writes them too.') if n else ''
 
     def go_to(self, goroutine):
         """Have gdb show its frames. The thread that it is on, which is selected then; None: it is on none."""
@@ -114,6 +113,7 @@ goroutine N frame K         the same with frame K of its backtrace, which begins
 goroutine N COMMAND         run a command of gdb's there: bt, bt full, info locals, print x ...
 goroutine all COMMAND       run it for each goroutine
 goroutine back              show the selected thread again
+goroutine core FILE         write a core file that has all stacks, where that of generate-core-file would not
 
 A goroutine that is on a thread is shown by selecting that thread.
 Nothing is written to the process; variables of a frame can be read, and those in memory be set.  Registers, thread-local
@@ -130,13 +130,15 @@ say `goroutine back`: a parked goroutine does not run."""
             self.say_current()
         elif which == 'back' and not command:
             stacks.pretend(None)
+        elif which == 'core' and command:
+            self.write_core(command)
         elif which == 'all' and command:
             self.for_each(command)
         elif which.isascii() and which.isdigit():
             self.for_one(int(which), command)
         else:
-            raise gdb.GdbError('Say `goroutine`, `goroutine N`, `goroutine N COMMAND`, `goroutine all COMMAND` or `goroutine back`; '
-                               'see `help goroutine`.')
+            raise gdb.GdbError('Say `goroutine`, `goroutine N`, `goroutine N COMMAND`, `goroutine all COMMAND`, '
+                               '`goroutine core FILE` or `goroutine back`; see `help goroutine`.')
 
     def say_current(self):
         process = Process()
@@ -166,6 +168,14 @@ say `goroutine back`: a parked goroutine does not run."""
             gdb.write('\n')
         if process.missing():
             gdb.write(process.missing().lstrip() + '\n')
+
+    def write_core(self, path):
+        process = Process()
+        if not process.runtime.exact:
+            raise gdb.GdbError('A core file is written of a process on this machine.')
+        with stacks.put_back():
+            written, left_out = core.write(process, path)
+        gdb.write(f'Saved corefile {path}, with the stacks of {written} goroutines' + (f'; {left_out} cannot be read' if left_out else '') + '\n')
 
     def run(self, process, goroutine, command):
         with stacks.put_back():
