@@ -33,7 +33,7 @@
  * - Whatever a macro is given is evaluated once.
  *
  * The tiers, simple to advanced: go.h (start, goroutines), chan.h, select.h, time.h, ctx.h, scope.h,
- * sync.h, io.h (descriptors), net.h (the network), file.h, process.h, signal.h, dump.h, leak.h. Names with a
+ * sync.h, io.h (descriptors), net.h (the network), file.h, process.h, signal.h, dump.h, profile.h, leak.h. Names with a
  * trailing underscore are for the macros alone.
  */
 #ifndef WEIR_H
@@ -63,6 +63,7 @@
 #include "weir/process.h"
 #include "weir/signal.h"
 #include "weir/dump.h"
+#include "weir/profile.h"
 #include "weir/leak.h"
 
 #endif

@@ -77,6 +77,7 @@ wr_switch:
 	b.ne	.Lcontrol_word_differs
 .Lrestore:
 	mov	x0, x2
+.Lparked:
 	ldp	x29, x30, [sp, SAVED_FRAME]
 	ldp	x19, x20, [sp, SAVED_X19]
 	ldp	x21, x22, [sp, SAVED_X19 + 16]
@@ -121,6 +122,18 @@ wr_switch:
 	b	.Lrestore
 	.cfi_endproc
 	.size	wr_switch, . - wr_switch
+
+/* Where in wr_switch a parked context can be said to stand: with its saved stack pointer, the description of the frame holds here and
+   at the instruction before. A debugger reads it. */
+	.section .rodata
+	.globl	wr_switch_parked
+	.hidden	wr_switch_parked
+	.type	wr_switch_parked, %object
+	.p2align 3
+wr_switch_parked:
+	.xword	.Lparked - wr_switch
+	.size	wr_switch_parked, . - wr_switch_parked
+	.text
 
 /*
  * The first frame of a goroutine. wr_switch "returns" to wr_entry_start with arg in x0 and sp at

@@ -69,6 +69,10 @@ extern __thread struct wr_args wr_captured_args __attribute__((tls_model("initia
  */
 void *wr_switch(void **save_sp, void *load_sp, void *arg);
 
+/* The distance into wr_switch of the instruction at which, with the saved stack pointer, its unwind information describes a parked
+ * context. */
+extern const uintptr_t wr_switch_parked;
+
 /*
  * Make the bytes below stack_top (16-aligned) a context that, when first switched to, calls
  * wr_goroutine_begin(arg of the switch), then fn with the argument registers *args, then

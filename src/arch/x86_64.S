@@ -72,6 +72,7 @@ wr_switch:
 	jnz	.Lcontrol_words_differ
 .Lrestore:
 	movq	%rdx, %rax
+.Lparked:
 	addq	$8, %rsp
 	.cfi_adjust_cfa_offset -8
 	popq	%r15
@@ -111,6 +112,18 @@ wr_switch:
 	jmp	.Lrestore
 	.cfi_endproc
 	.size	wr_switch, . - wr_switch
+
+/* Where in wr_switch a parked context can be said to stand: with its saved stack pointer, the description of the frame holds here and
+   at the instruction before. A debugger reads it. */
+	.section .rodata
+	.globl	wr_switch_parked
+	.hidden	wr_switch_parked
+	.type	wr_switch_parked, @object
+	.p2align 3
+wr_switch_parked:
+	.quad	.Lparked - wr_switch
+	.size	wr_switch_parked, . - wr_switch_parked
+	.text
 
 /*
  * The first frame of a goroutine. wr_switch "returns" to wr_entry_start with arg in rax and rsp at

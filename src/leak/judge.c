@@ -7,6 +7,7 @@
 #include "leak/heap.h"
 
 #include "ctx/ctx.h"
+#include "profile/profile.h"
 #include "sched/world.h"
 #include "chan/chan.h"
 
@@ -242,7 +243,7 @@ static void sort(struct wr_leak_range *a, size_t n) {
     }
 }
 
-static void add_slab(uintptr_t base, size_t slot, uint32_t used, uint32_t n) { add_dead(base, base + slot * n); }
+static void add_slab(uintptr_t base, size_t slot, uint32_t used, uint32_t n, void *arg) { add_dead(base, base + slot * n); }
 
 static bool is_no_memory(const struct wr_map *m) {
     return m->shared || !strncmp(m->name, "[v", 2); /* [vdso], [vvar], [vsyscall] */
@@ -348,7 +349,8 @@ void wr_judge(struct wr_answer *a, struct wr_verdict **verdicts, weir_duration l
 
     add_dead(lo, hi);
     add_dead((uintptr_t)__start_weir_private, (uintptr_t)__stop_weir_private);
-    wr_slabs_each(add_slab);
+    wr_slabs_each(add_slab, NULL);
+    wr_profile_memory_each(add_dead);
     for (size_t i = 0; i < wr_n_regions; i++) add_dead(wr_regions[i].lo, wr_regions[i].hi);
     for (size_t i = 0; i < wr_n_heap_private; i++) add_dead(wr_heap_private[i].lo, wr_heap_private[i].hi);
     sort(dead, n_dead);

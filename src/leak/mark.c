@@ -44,18 +44,18 @@ static void summarize(const struct wr_region *r, struct summary *s);
 
 /* ---- Tables ------------------------------------------------------------------------------------------------ */
 
-static void count_slab(uintptr_t base, size_t slot, uint32_t used, uint32_t n) { wr_n_slabs++; }
-static void add_slab(uintptr_t base, size_t slot, uint32_t used, uint32_t n) {
+static void count_slab(uintptr_t base, size_t slot, uint32_t used, uint32_t n, void *arg) { wr_n_slabs++; }
+static void add_slab(uintptr_t base, size_t slot, uint32_t used, uint32_t n, void *arg) {
     size_t i = wr_n_slabs++;
     for (; i > 0 && wr_slabs[i - 1].lo > base; i--) wr_slabs[i] = wr_slabs[i - 1]; /* newest first, mostly below the last: few moves */
     wr_slabs[i] = (struct wr_slab){ base, base + slot * n, slot, used, NULL };
 }
 void wr_slabs_find(void) {
     if (wr_slabs) return;
-    wr_slabs_each(count_slab);
+    wr_slabs_each(count_slab, NULL);
     wr_slabs = wr_child_alloc((wr_n_slabs + 1) * sizeof *wr_slabs);
     wr_n_slabs = 0;
-    wr_slabs_each(add_slab);
+    wr_slabs_each(add_slab, NULL);
 }
 
 void wr_mark_init(void) {

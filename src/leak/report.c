@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "profile/profile.h"
 #include "trace/trace.h"
 
 weir_duration wr_long_blocked = WEIR_MINUTE;
@@ -38,6 +39,8 @@ int wr_leaks(weir_leak_report **out) {
             r->error = r->proof.error = -EBUSY;
             snprintf(r->proof.why, sizeof r->proof.why, "weir_leak_ignore or weir_leak_root was called meanwhile");
         }
+        if (r->error) wr_metrics_not_proved();
+        else wr_metrics_proved(r->n, r->proof.total, r->proof.pause);
     }
     if (r->error == -ENOMEM) {
         weir_leak_report_free(r);

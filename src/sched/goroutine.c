@@ -68,18 +68,22 @@ void weir_label(const char *key, const char *value) {
     l->key = memcpy(l->text, key, k);
     l->value = value ? memcpy(l->text + k, value, v) : NULL;
     l->next = g->labels;
+    atomic_signal_fence(memory_order_release); /* a handler of ours may look at them, on this thread, at any time */
     g->labels = l;
 }
 
-size_t wr_labels_each(const struct g *g, void (*visit)(const char *key, const char *value, void *arg), void *arg) {
+size_t wr_labels_newest(const struct g *g, size_t most, void (*visit)(const char *key, const char *value, void *arg), void *arg) {
     size_t n = 0;
-    for (const struct wr_labels *l = g->labels; l; l = l->next) {
+    for (const struct wr_labels *l = g->labels; l && most > 0; l = l->next, most--) {
         bool newer = false;
         for (const struct wr_labels *before = g->labels; before != l && !newer; before = before->next)
             newer = !strcmp(before->key, l->key);
         if (!newer && l->value) visit(l->key, l->value, arg), n++;
     }
     return n;
+}
+size_t wr_labels_each(const struct g *g, void (*visit)(const char *key, const char *value, void *arg), void *arg) {
+    return wr_labels_newest(g, SIZE_MAX, visit, arg);
 }
 
 void weir_name(const char *fmt, ...) {
@@ -162,15 +166,18 @@ void wr_g_init(struct g *g) {
     g->site = NULL, g->fn = NULL, g->ctx = NULL, g->cancel = NULL, g->blocks = NULL;
     g->on_end = NULL, g->owner = NULL, g->labels = NULL, g->name = NULL;
     g->select_error = 0;
+    g->ready_at = 0;
     g->returns_int = g->foreign = g->exiting = g->main = false;
     g->tsan = g->asan = NULL;
 }
 
 void wr_g_drop(struct g *g) {
+    struct wr_labels *labels = g->labels;
     free(g->name);
     g->name = NULL;
-    labels_release(g->labels);
     g->labels = NULL;
+    atomic_signal_fence(memory_order_release); /* as in weir_label */
+    labels_release(labels);
     if (g->ctx && wr_hook_ctx_drop) wr_hook_ctx_drop(g->ctx);
     g->ctx = NULL, g->cancel = NULL;
 }
@@ -205,8 +212,10 @@ int wr_spawn(const struct wr_spawn *s) {
     /* From here on the leak proof finds the arguments on the new stack, and needs not find them here. */
     atomic_signal_fence(memory_order_seq_cst);
     memset(&wr_captured_args, 0, sizeof wr_captured_args);
+    wr_made_ready(m, g);
     wr_push_ready(p, g);
-    if (m) wr_leave(m);
+    if (m) wr_tally(m, WR_STARTED), wr_leave(m);
+    else wr_tally_shared(WR_STARTED);
     wr_wake_worker();
     return 0;
 }
@@ -343,9 +352,14 @@ struct g *wr_self_or_null(void) {
 
 uint64_t weir_id(void) { return wr_self()->id; }
 
+size_t wr_live(void) {
+    int64_t n = atomic_load_explicit(&wr_sched.live, memory_order_acquire);
+    return n > 0 ? (size_t)n : 0;
+}
+
 size_t weir_count(void) {
     (void)wr_self();
-    return (size_t)atomic_load_explicit(&wr_sched.live, memory_order_acquire);
+    return wr_live();
 }
 
 void weir_lock_thread(void) {

@@ -54,6 +54,7 @@ static struct m *take_idle_m(void) {
  * wake?); we write `wake` and then look. Both sequentially consistent, so it finds `wake`, or we find it to be the poller.
  */
 void wr_wake_m(struct m *m) {
+    wr_tally_shared(WR_WAKES);
     atomic_store(&m->wake, 1);
     if (atomic_load(&wr_sched.poller) == m) wr_poll_interrupt();
     else wr_futex_wake(&m->wake, 1);
@@ -66,6 +67,7 @@ static struct m *m_new(struct p *p, bool spinning) {
     m->spinning = spinning;
     atomic_store_explicit(&m->busy, 1, memory_order_relaxed);
     m->random = (uint64_t)wr_now() ^ (uint64_t)(uintptr_t)m;
+    m->until_timed = 1 + (uint32_t)m->random % 64;
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, (size_t)512 << 10);
@@ -84,6 +86,7 @@ static struct m *m_new(struct p *p, bool spinning) {
     wr_sched.all_ms = m;
     wr_sched.n_ms++;
     wr_sched.n_running++;
+    wr_tally_shared(WR_THREADS);
     return m;
 }
 
@@ -152,6 +155,7 @@ void wr_see_to_poller(void) {
 }
 
 void wr_hand_off(struct p *p) {
+    wr_tally_shared(WR_HANDOFFS);
     bool stopping = atomic_load_explicit(&wr_sched.stopping, memory_order_relaxed);
     if (!stopping && has_work()) {
         wr_start_m(p, false);

@@ -65,9 +65,17 @@ struct p {
     _Alignas(WR_CACHE_LINE) _Atomic(struct g *) ring[WR_RING];
 };
 
+/* What is counted, by each thread for itself: nobody else writes there, so an increment is a load and a store. count.c adds it up. */
+enum wr_tally { WR_STARTED, WR_ENDED, WR_PARKS, WR_STEALS, WR_WAKES, WR_HANDOFFS, WR_THREADS, WR_TALLIES };
+struct wr_tallies {
+    _Atomic uint64_t n[WR_TALLIES];
+    _Atomic uint64_t latency[WR_LATENCY_BUCKETS], latency_ns;
+};
+
 struct m {
     _Atomic(struct p *) p;       /* the P it owns; see above */
     _Atomic uint32_t busy;       /* inside the runtime */
+    uint32_t until_timed;        /* how many more it makes ready until one is timed: count.c */
     struct g *g;                 /* the goroutine it runs; NULL while in the scheduler */
     void *sp;                    /* its own stack, while a goroutine runs */
     struct g *_Atomic next;      /* a locked goroutine that was handed to it, or that it is to hand on */
@@ -94,6 +102,7 @@ struct m {
     _Atomic bool in_weir;        /* why it refused the last one: it was in a call of ours, which it will leave; or it has not answered yet */
     _Atomic uint32_t gone;       /* left its main loop */
     weir_time new_timer;         /* set while parking, and nobody told yet; 0: none */
+    struct wr_tallies tallies;
 };
 
 struct sched {
@@ -139,6 +148,8 @@ struct sched {
     _Atomic uint32_t idle_word;   /* futex: changes when the count of goroutines falls to 0 */
     size_t default_stack;
     int extra_threads;            /* threads of the process besides ours when we started */
+    const struct wr_gdb_number *const *gdb; /* weir_gdb_, for its sake */
+    struct wr_tallies tallies;    /* of threads that are no workers, and of workers that have ended; added to atomically */
 };
 extern struct sched wr_sched;
 
@@ -204,6 +215,7 @@ void wr_poll_interrupt(void);              /* wake the poller, which then looks 
 
 /* worker.c */
 void *wr_m_main(void *arg);
+void *wr_sysmon_main(void *arg);
 void wr_freeze_if_left(struct m *m);       /* stop for good if the runtime has stopped without this thread */
 void wr_after_switch(void *previous);
 void wr_schedule_away(struct g *g);        /* entered; leave g's stack; returns, still entered, when g runs again */
@@ -211,6 +223,8 @@ void wr_requeue_away(struct g *g);         /* entered, without a P: into the glo
 void wr_main_gone(void);                   /* the main goroutine has returned, and left its stack */
 void wr_outside_begin(void);               /* something else than a worker is about to make work … */
 void wr_outside_end(void);                 /* … and has */
+int wr_helpers_hold(void);                 /* how many there are; none is made until … */
+void wr_helpers_release(void);
 struct p *wr_p_make(int id);
 
 /* stack.c */
@@ -234,6 +248,23 @@ int wr_sysmon_start(void);
 void wr_sysmon_stop(void);
 void wr_sysmon_nudge(void);                /* a thread got work: sysmon must watch */
 
+/* count.c */
+static inline void wr_tally(struct m *m, enum wr_tally what) {
+    atomic_store_explicit(&m->tallies.n[what], atomic_load_explicit(&m->tallies.n[what], memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
+/* For who has no M, and for what is so slow that one more locked instruction does not matter. */
+static inline void wr_tally_shared(enum wr_tally what) {
+    atomic_fetch_add_explicit(&wr_sched.tallies.n[what], 1, memory_order_relaxed);
+}
+void wr_time_ready(struct m *m, struct g *g);
+/* g is about to be put into a queue: time it, now and then, until it runs. m: the calling thread's. */
+static inline void wr_made_ready(struct m *m, struct g *g) {
+    if (wr_unlikely(!m || --m->until_timed == 0)) wr_time_ready(m, g);
+}
+void wr_ready_runs(struct m *m, struct g *g); /* it was timed, and runs now */
+void wr_tallies_keep(void);                /* sched.lock held: the workers are about to go */
+
 /* held.c */
 #if defined(WEIR_DEBUG) && !defined(WR_TSAN)
 void wr_check_held(struct g *g);           /* fatal if the goroutine, about to leave its thread, holds a pthread mutex */
@@ -242,6 +273,8 @@ static inline void wr_check_held(struct g *g) { (void)g; }
 #endif
 
 /* signal.c */
+/* The linker's names for where the public functions lie. */
+extern const char __start_weir_api[], __stop_weir_api[];
 void wr_signal_setup(void);
 void wr_signal_restore(void);
 bool wr_signal_ours(void);                 /* SIGURG comes to us, not to a handler of the program's */
@@ -259,6 +292,14 @@ extern __thread bool wr_in_run;            /* this thread waits in weir_run: onl
 
 /* procs.c */
 int wr_default_procs(void);
+
+/* gdb.c: what a debugger's script looks up by name; a table ends with an empty one. Exported is the list of the tables, to its NULL. */
+struct wr_gdb_number {
+    char name[24];
+    uintptr_t value;
+};
+extern const struct wr_gdb_number wr_stack_numbers[]; /* in stack.c, whose structs nobody else knows */
+__attribute__((visibility("default"))) extern const struct wr_gdb_number *const weir_gdb_[];
 
 #pragma GCC visibility pop
 

@@ -23,6 +23,27 @@ int wr_threads_now(void) {
     return n;
 }
 
+bool wr_each_thread(int tasks, bool (*visit)(int tid, void *arg), void *arg) {
+    struct entry {
+        uint64_t ino;
+        int64_t off;
+        unsigned short length;
+        unsigned char type;
+        char name[];
+    };
+    _Alignas(8) char buffer[4096];
+    if (lseek(tasks, 0, SEEK_SET) != 0) return false;
+    for (long n; (n = syscall(SYS_getdents64, tasks, buffer, sizeof buffer)) > 0;)
+        for (long at = 0; at < n;) {
+            const struct entry *e = (const struct entry *)(const void *)(buffer + at);
+            at += e->length;
+            int tid = 0;
+            for (const char *c = e->name; *c >= '0' && *c <= '9'; c++) tid = tid * 10 + (*c - '0');
+            if (tid && !visit(tid, arg)) return false;
+        }
+    return true;
+}
+
 static size_t stack_from_environment(void) {
     const char *env = getenv("WEIR_STACK");
     if (!env || !*env) return (size_t)256 << 10;
@@ -51,7 +72,8 @@ static int left_threads; /* of ours, which wr_sched_stop could not end */
 int wr_sched_start(enum wr_mode mode) {
     uint32_t off = 0;
     if (!atomic_compare_exchange_strong(&wr_sched.running, &off, 2)) return -EBUSY; /* 2: starting */
-    int others = wr_threads_now() - threads_at_birth - left_threads;
+    int others = -wr_helpers_hold();
+    others += wr_threads_now() - threads_at_birth - left_threads;
 #ifdef WR_TSAN
     if (getpid() != born_as) others--; /* the sanitizer's own, which a forked child has from the start */
 #endif
@@ -87,6 +109,7 @@ int wr_sched_start(enum wr_mode mode) {
         wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
         if (e && mode == WR_MODE_MAIN) wr_outside_end();
     }
+    wr_helpers_release();
     atomic_store(&wr_sched.running, 1);
     if (e) wr_sched_stop();
     return e;
@@ -204,7 +227,12 @@ int wr_sched_stop(void) {
     wr_signal_restore();
     static size_t left; /* of earlier runs too */
     wr_each_goroutine(abandon, &left);
-    for (struct m *m = wr_sched.all_ms, *next; m; m = next) {
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    wr_tallies_keep();
+    struct m *ms = wr_sched.all_ms;
+    wr_sched.all_ms = NULL;
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+    for (struct m *m = ms, *next; m; m = next) {
         next = m->next_m;
         if (!atomic_load(&m->gone)) continue; /* stopped where it stood; its memory is still looked at */
         pthread_join(m->thread, NULL);
@@ -226,7 +254,7 @@ int wr_sched_stop(void) {
         if (!timers) atomic_store(&wr_sched.made_ps, 0);
     }
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
-    wr_sched.all_ms = NULL, wr_sched.idle_ms = NULL, wr_sched.n_ms = 0;
+    wr_sched.idle_ms = NULL, wr_sched.n_ms = 0;
     wr_sched.n_running = wr_sched.n_outside; /* a helper may be at work, and takes itself off */
     wr_sched.global_head = wr_sched.global_tail = NULL;
     atomic_store(&wr_sched.global_n, 0);

@@ -7,6 +7,8 @@
 #include <sched.h>
 #include <string.h>
 
+void (*_Atomic wr_hook_block)(enum wr_reason reason, weir_duration slept);
+
 /* ---- The verbs ------------------------------------------------------------------------------------- */
 
 void wr_wait_init(struct wr_wait *w, enum wr_reason reason, const void *object) {
@@ -51,9 +53,9 @@ static void sleep_foreign(struct g *g, struct wr_wait *w, weir_time until) {
     atomic_store_explicit(&g->state, WR_G_RUNNING, memory_order_release);
 }
 
-int wr_park(struct wr_wait *w) { return wr_park_until(w, WR_NEVER); }
-
-int wr_park_until(struct wr_wait *w, weir_time when) {
+/* slept_from: not NULL if somebody wants to know when it went to sleep. The two callers get a copy each, so that the usual one does
+ * nothing for the sake of the other. */
+static inline __attribute__((always_inline)) int park(struct wr_wait *w, weir_time when, weir_time *slept_from) {
     struct g *g = w->g;
     int saved_errno = errno;
     bool mine = false; /* nobody will make us ready: we decided ourselves */
@@ -86,10 +88,14 @@ int wr_park_until(struct wr_wait *w, weir_time when) {
                                                     memory_order_relaxed);
         }
         wr_dawdle();
+        if (slept_from) *slept_from = wr_now();
         if (g->foreign) {
+            wr_tally_shared(WR_PARKS);
             sleep_foreign(g, w, when);
         } else {
-            wr_enter(wr_m());
+            struct m *m = wr_m();
+            wr_enter(m);
+            wr_tally(m, WR_PARKS);
             wr_schedule_away(g);
             wr_leave(wr_m());
         }
@@ -109,6 +115,21 @@ int wr_park_until(struct wr_wait *w, weir_time when) {
     return atomic_load_explicit(&w->decided, memory_order_acquire);
 }
 
+/* The wait has been decided, but is its caller's yet. */
+static __attribute__((noinline, cold)) int park_profiled(struct wr_wait *w, weir_time when) {
+    weir_time slept_from = 0;
+    int why = park(w, when, &slept_from);
+    void (*hook)(enum wr_reason, weir_duration) = atomic_load_explicit(&wr_hook_block, memory_order_acquire);
+    if (hook && slept_from) hook((enum wr_reason)w->reason, wr_now() - slept_from);
+    return why;
+}
+
+int wr_park_until(struct wr_wait *w, weir_time when) {
+    if (wr_unlikely(atomic_load_explicit(&wr_hook_block, memory_order_relaxed) != NULL)) return park_profiled(w, when);
+    return park(w, when, NULL);
+}
+int wr_park(struct wr_wait *w) { return wr_park_until(w, WR_NEVER); }
+
 static void ready_foreign(struct g *g) {
     atomic_store_explicit(&g->futex, 1, memory_order_release);
     wr_futex_wake(&g->futex, 1);
@@ -123,6 +144,7 @@ void wr_ready(struct g *g) {
     }
     struct m *m = wr_m();
     struct p *p = m ? wr_enter(m) : NULL;
+    wr_made_ready(m, g);
     wr_push_ready(p, g);
     if (m) wr_leave(m);
     wr_wake_worker();
@@ -131,11 +153,16 @@ void wr_ready(struct g *g) {
 /* Marks them, and takes out those of foreign threads, who run from then on. */
 struct wr_batch wr_batch_mark(const struct wr_batch *b) {
     struct wr_batch ours = { 0 };
+    struct m *m = wr_m();
     for (struct g *g = b->first, *next; g; g = next) {
         next = g->next;
         atomic_store_explicit(&g->state, WR_G_RUNNABLE, memory_order_release);
-        if (g->foreign) ready_foreign(g);
-        else wr_batch_add(&ours, g);
+        if (g->foreign) {
+            ready_foreign(g);
+        } else {
+            wr_made_ready(m, g);
+            wr_batch_add(&ours, g);
+        }
     }
     return ours;
 }

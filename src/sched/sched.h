@@ -33,6 +33,7 @@
 #include "arch/arch.h"
 
 #include <pthread.h>
+#include <signal.h>
 
 #pragma GCC visibility push(hidden)
 
@@ -95,6 +96,7 @@ struct wr_wait {
     const void *object;        /* the thing waited on; NULL for nil channels and sleep; in a select: the array of weir_arm */
     struct g *g;
     weir_time since;           /* coarse, 10 ms */
+    weir_time contended;       /* the sync room's: since when, exactly; 0: nobody wants to know */
     struct wr_list in_cancel;  /* among the waiters of its context; guarded by that context's wr_cancel.lock */
     struct wr_timer timer;     /* armed by wr_park_until */
 };
@@ -158,6 +160,7 @@ struct g {
     int lock_depth;
     _Atomic bool leaked;            /* proven, and in the same wait since; set by the leak room while it is held */
     _Atomic(struct wr_wait *) wait; /* what it waits for; NULL: nothing. Stable while on_cpu is held and the state is WAITING */
+    weir_time ready_at;             /* when it was made ready, if this is one of the times that are measured (count.c); else 0 */
     uint64_t id;
     uint64_t creator;               /* id of who started it; 0: the runtime */
     const struct weir_site_ *site;  /* where; NULL: main or foreign */
@@ -179,8 +182,10 @@ struct g {
     pthread_t thread;               /* and themselves */
 };
 
-/* Visit the labels, newest first; returns how many. On a held goroutine, or one's own. */
+/* Visit the labels, newest first; returns how many. On a held goroutine, or one's own; async-signal-safe if visit is. */
 size_t wr_labels_each(const struct g *g, void (*visit)(const char *key, const char *value, void *arg), void *arg);
+/* The same for who has no time to lose: of the `most` that were set last, those that hold. */
+size_t wr_labels_newest(const struct g *g, size_t most, void (*visit)(const char *key, const char *value, void *arg), void *arg);
 
 static inline void wr_batch_add(struct wr_batch *b, struct g *g) {
     g->next = NULL;
@@ -249,6 +254,16 @@ bool wr_next_goroutines(struct wr_cursor *at, bool (*visit)(struct g *g, bool he
  * in 100 ms. */
 size_t wr_running_stack(struct g *g, uintptr_t *pcs, size_t max);
 
+/* The addresses of what a signal has interrupted, for its handler: as wr_unwind_signal has them. */
+size_t wr_signal_stack(const void *context, uintptr_t *pcs, size_t max);
+/* Take out of the mask the signals of a crash, which must be reported wherever it happens. */
+void wr_let_faults_in(sigset_t *mask);
+/* Does the return address lie in a function of the public interface? */
+bool wr_in_public_function(uintptr_t pc);
+/* Call visit for each thread of the process, without allocating, until it returns false; tasks: /proc/self/task, opened. False: not
+ * all of them. */
+bool wr_each_thread(int tasks, bool (*visit)(int tid, void *arg), void *arg);
+
 /* All ids given out so far are smaller. */
 uint64_t wr_ids_end(void);
 /* When the earliest of all timers is due; WR_NEVER: there is none. */
@@ -263,6 +278,24 @@ void wr_helper_joins(void);
 void wr_helper_works(void);
 void wr_helper_rests(void);
 void wr_helper_leaves(void);
+/* Make one, detached, with a stack of that size, all signals blocked but those that weir needs: it joins, calls fn(arg) and leaves. Returns when it
+ * has joined. 0, -EAGAIN, -ENOMEM. Before the runtime starts, too. */
+int wr_helper_thread(size_t stack, void (*fn)(void *), void *arg);
+
+/* The runtime's threads by the function that they run: visit (or NULL) gets its address and how many. Returns how many in all. */
+size_t wr_threads_each(void (*visit)(uintptr_t start, size_t n, void *arg), void *arg);
+/* Goroutines, and threads that have called in; the caller need not be one. */
+size_t wr_live(void);
+
+/*
+ * For the profile room. They come and go while the program runs, and are NULL while nobody profiles.
+ * block: the calling goroutine, or foreign thread, has slept for that long in that wait; called by itself when the wait is over, without
+ * locks; must not park. thread: called on a new worker, before it runs anything. tick: called by sysmon about every 4 ms; wr_sysmon_tick sets
+ * it, and keeps sysmon from resting.
+ */
+extern void (*_Atomic wr_hook_block)(enum wr_reason reason, weir_duration slept);
+extern void (*_Atomic wr_hook_thread)(int tid);
+void wr_sysmon_tick(void (*tick)(weir_time now));
 
 /* Reports that the trace room gives (sched only decides that one is due). Set before start. */
 extern void (*wr_hook_deadlock)(const char *sentence);   /* prints sentence and stacks; sched then exits with 2 */
@@ -271,6 +304,42 @@ extern void (*wr_hook_quit)(void);                       /* SIGQUIT came; called
 bool wr_stack_guard_hit(const void *address, struct g **out); /* does the address lie in the guard of the calling goroutine? */
 struct g *wr_self_or_null(void);                              /* async-signal-safe */
 void wr_sysmon_poke(void);                                    /* async-signal-safe: makes sysmon call wr_hook_quit */
+
+/* ---- Counters (count.c) ----------------------------------------------------------------------------- */
+
+/*
+ * Latencies are those of a sample: one in 64 goroutines that are woken or started, on average. Bucket i counts those below
+ * WR_LATENCY_LEAST << i that no lower one counts; the last, all others.
+ */
+enum { WR_LATENCY_BUCKETS = 28, WR_LATENCY_LEAST = 256 };
+struct wr_counts {
+    /* Of this moment. Goroutines that live, but for foreign threads: */
+    uint64_t running, runnable;
+    uint64_t blocking;               /* in weir_blocking: the state "syscall" of dumps */
+    uint64_t waiting[WR_REASONS];    /* by enum wr_reason */
+    uint64_t foreign;                /* threads of the program's that have called in and still live */
+    uint64_t threads, idle_threads;  /* workers */
+    uint64_t procs, idle_procs;
+    uint64_t queued_local, queued_global;
+    uint64_t timers;                 /* armed */
+    uint64_t descriptors;            /* waits for one */
+    uint64_t stack_mapped;           /* bytes of address space; what was touched of it is much less */
+    uint64_t stack_in_use;           /* of these, the stacks of goroutines that live */
+    /* In total: */
+    uint64_t started, ended;         /* goroutines */
+    uint64_t parks;                  /* a goroutine, or foreign thread, went to sleep */
+    uint64_t steals;                 /* a processor took goroutines from another's queue */
+    uint64_t wakes;                  /* a sleeping thread was woken */
+    uint64_t handoffs;               /* a processor was taken from a thread that was busy elsewhere, and given on */
+    uint64_t threads_started;
+    uint64_t latency[WR_LATENCY_BUCKETS];  /* from ready to running */
+    uint64_t latency_ns;             /* their sum */
+};
+/* Fill in what is "in total", and clear the rest. Any thread, any time. */
+void wr_count_totals(struct wr_counts *c);
+/* Fill in what is of this moment, and call visit with the place where each goroutine was started. The runtime must not be stopped meanwhile:
+ * within wr_dump_enter. */
+void wr_count_now(struct wr_counts *c, void (*visit)(const struct weir_site_ *site, void *arg), void *arg);
 
 /* ---- Start and stop (for the start room) ---------------------------------------------------------- */
 enum wr_mode { WR_MODE_MAIN, WR_MODE_EMBED };

@@ -90,7 +90,7 @@ _Noreturn void wr_freeze(void) {
 }
 
 /* ThreadSanitizer calls handlers late, with the context of the time when the signal came; the frames of then are gone. */
-static size_t stack_of(const void *context, uintptr_t *pcs, size_t max) {
+size_t wr_signal_stack(const void *context, uintptr_t *pcs, size_t max) {
 #ifdef WR_TSAN
     (void)context;
     return wr_unwind_here(pcs, max, 0);
@@ -101,22 +101,21 @@ static size_t stack_of(const void *context, uintptr_t *pcs, size_t max) {
 
 static bool waits_in_libc(const void *context) {
     uintptr_t pcs[3]; /* newer ones make the system call in a function below */
-    size_t n = stack_of(context, pcs, sizeof pcs / sizeof pcs[0]);
+    size_t n = wr_signal_stack(context, pcs, sizeof pcs / sizeof pcs[0]);
     for (size_t i = 0; i < n; i++)
         for (int j = 0; j < n_waiting_code; j++)
             if (pcs[i] >= waiting_code[j].lo && pcs[i] < waiting_code[j].hi) return true;
     return false;
 }
 
-/* The linker's names for where the public functions lie. */
-extern const char __start_weir_api[], __stop_weir_api[];
+bool wr_in_public_function(uintptr_t pc) { return pc > (uintptr_t)__start_weir_api && pc <= (uintptr_t)__stop_weir_api; }
 
 /* Inside a function of weir's that user code has called? It may hold a short lock, of a channel for one, which others need yet. */
 static bool in_weir(const void *context) {
     uintptr_t pcs[16];
-    size_t n = stack_of(context, pcs, sizeof pcs / sizeof pcs[0]);
+    size_t n = wr_signal_stack(context, pcs, sizeof pcs / sizeof pcs[0]);
     for (size_t i = 0; i < n; i++)
-        if (pcs[i] >= (uintptr_t)__start_weir_api && pcs[i] <= (uintptr_t)__stop_weir_api) return true;
+        if (wr_in_public_function(pcs[i])) return true;
     return false;
 }
 
@@ -141,7 +140,7 @@ static void on_signal(int signo, siginfo_t *info, void *context) {
     if (atomic_load(&ask.state) == ASKED && (wr_self_or_null() == ask.g || (m && m == ask.m)) &&
         atomic_compare_exchange_strong(&ask.state, &asked, ANSWERING)) {
         /* Asked anew only now: until the answer the question stays. A goroutine that has moved on is none here. */
-        ask.n = wr_self_or_null() == ask.g ? stack_of(context, ask.pcs, sizeof ask.pcs / sizeof ask.pcs[0]) : 0;
+        ask.n = wr_self_or_null() == ask.g ? wr_signal_stack(context, ask.pcs, sizeof ask.pcs / sizeof ask.pcs[0]) : 0;
         atomic_store(&ask.state, ANSWERED);
         wr_futex_wake(&ask.state, 1);
     }
@@ -187,7 +186,7 @@ bool wr_signal_freeze(struct m *m) {
     return atomic_load(&m->frozen) == 2;
 }
 
-static void let_faults_in(sigset_t *mask) {
+void wr_let_faults_in(sigset_t *mask) {
     static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP };
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) sigdelset(mask, faults[i]);
 }
@@ -195,7 +194,7 @@ static void let_faults_in(sigset_t *mask) {
 void wr_signal_setup(void) {
     struct sigaction now = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK };
     sigfillset(&now.sa_mask); /* the program's handlers wait meanwhile: who is stopped is to do nothing */
-    let_faults_in(&now.sa_mask);
+    wr_let_faults_in(&now.sa_mask);
     n_libc_code = n_waiting_code = 0;
     dl_iterate_phdr(note_libc, NULL);
     void *const waiting[] = { (void *)clock_nanosleep, (void *)poll, (void *)ppoll, (void *)select, (void *)pselect,
@@ -209,7 +208,7 @@ void wr_signal_unblock(const sigset_t *mask) {
     sigset_t set;
     if (mask) set = *mask;
     else pthread_sigmask(SIG_SETMASK, NULL, &set);
-    let_faults_in(&set);
+    wr_let_faults_in(&set);
     sigdelset(&set, SIGURG);
     pthread_sigmask(SIG_SETMASK, &set, NULL);
 }

@@ -122,9 +122,11 @@ static void set_guard(char *slot) {
  * below the top: at equal offsets of their pages all goroutines would share a few sets of the first-level cache.
  */
 #define COLOURS 24
+#define COLOUR_BYTES 64
+#define G_BYTES ((sizeof(struct g) + 63) & ~(size_t)63)
 static struct g *control_block(char *slot, size_t size) {
     size_t colour = (uintptr_t)slot / size % COLOURS;
-    return (struct g *)(slot + size - ((sizeof(struct g) + 63) & ~(size_t)63) - colour * 64);
+    return (struct g *)(slot + size - G_BYTES - colour * COLOUR_BYTES);
 }
 static char *slot_of(struct g *g, size_t size) { return (char *)((uintptr_t)g & ~(size - 1)); }
 
@@ -288,10 +290,10 @@ bool wr_stacks_from(struct wr_cursor *at, bool (*visit)(struct g *, void *), voi
     return false;
 }
 
-void wr_slabs_each(void (*visit)(uintptr_t base, size_t slot, uint32_t used, uint32_t n)) {
+void wr_slabs_each(void (*visit)(uintptr_t base, size_t slot, uint32_t used, uint32_t n, void *arg), void *arg) {
     for (size_t c = CLASS_MIN; c <= CLASS_MAX; c++)
         for (struct slab *s = atomic_load_explicit(&pool.classes[c].slabs, memory_order_acquire); s; s = s->next)
-            visit((uintptr_t)s->base, s->slot, atomic_load_explicit(&s->used, memory_order_acquire), s->n);
+            visit((uintptr_t)s->base, s->slot, atomic_load_explicit(&s->used, memory_order_acquire), s->n, arg);
 }
 struct g *wr_slot_g(uintptr_t slot, size_t size) { return control_block((char *)slot, size); }
 
@@ -316,3 +318,19 @@ bool wr_stack_guard_hit(const void *address, struct g **out) {
     *out = g;
     return true;
 }
+
+/* For a debugger, which finds the control blocks as control_block does: gdb.c. */
+const struct wr_gdb_number wr_stack_numbers[] = {
+    { "classes", (uintptr_t)pool.classes },
+    { "classes.n", CLASS_MAX + 1 },
+    { "class", sizeof(struct class) },
+    { "class.slabs", offsetof(struct class, slabs) },
+    { "slab.next", offsetof(struct slab, next) },
+    { "slab.base", offsetof(struct slab, base) },
+    { "slab.slot", offsetof(struct slab, slot) },
+    { "slab.used", offsetof(struct slab, used) },
+    { "g.room", G_BYTES },
+    { "colours", COLOURS },
+    { "colour", COLOUR_BYTES },
+    { "", 0 },
+};

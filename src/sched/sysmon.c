@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 void (*wr_hook_quit)(void);
+static void (*_Atomic hook_tick)(weir_time now);
 
 #define PERIOD (4 * WEIR_MILLISECOND)
 #define STUCK (8 * WEIR_MILLISECOND) /* with PERIOD and a thread's start this stays below 20 ms */
@@ -78,7 +79,7 @@ static void see_to_poller(void) {
     wr_outside_end();
 }
 
-static void *sysmon_main(void *arg) {
+void *wr_sysmon_main(void *arg) {
     (void)arg;
     uintptr_t hi;
     wr_thread_stack(&wr_sched.sysmon_stack_lo, &hi);
@@ -100,6 +101,8 @@ static void *sysmon_main(void *arg) {
             wr_outside_end();
         }
         see_to_poller();
+        void (*tick)(weir_time) = atomic_load_explicit(&hook_tick, memory_order_acquire);
+        if (tick) tick(now);
         weir_duration pause = retake_stuck(now) ? SOON : PERIOD;
         if (now - last_trim >= TRIM_EVERY) {
             wr_stacks_trim();
@@ -109,7 +112,7 @@ static void *sysmon_main(void *arg) {
         if (wr_sched.n_running > 0) last_busy = now;
         /* Idle threads keep the time among them; those that are tied to a goroutine do not. model/timer.pml */
         bool kept = wr_sched.idle_ms || (wr_timers_first() == WR_NEVER && !atomic_load(&wr_sched.waiting));
-        bool rest = now - last_busy > WEIR_SECOND && now - last_trim > TRIM_EVERY / 2 && kept;
+        bool rest = now - last_busy > WEIR_SECOND && now - last_trim > TRIM_EVERY / 2 && kept && !tick;
         /* Under the lock that every thread takes when it starts to run, and then reads this. */
         if (rest) atomic_store(&wr_sched.sysmon_idle, 1);
         wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
@@ -132,6 +135,11 @@ void wr_sysmon_nudge(void) {
     wr_futex_wake(&wr_sched.sysmon_wake, 1);
 }
 
+void wr_sysmon_tick(void (*tick)(weir_time now)) {
+    atomic_store(&hook_tick, tick);
+    wr_sysmon_nudge();
+}
+
 void wr_sysmon_poke(void) {
     atomic_fetch_add(&wr_sched.quit, 1);
     wr_sysmon_nudge();
@@ -142,7 +150,7 @@ int wr_sysmon_start(void) {
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, (size_t)1 << 20);
-    int e = pthread_create(&wr_sched.sysmon, &attr, sysmon_main, NULL);
+    int e = pthread_create(&wr_sched.sysmon, &attr, wr_sysmon_main, NULL);
     pthread_attr_destroy(&attr);
     wr_sched.sysmon_made = e == 0;
     return -e;

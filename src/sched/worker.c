@@ -30,7 +30,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-WR_PRIVATE struct sched wr_sched = { .timers.first = WR_NEVER, .next_id = 2, .default_stack = (size_t)256 << 10 };
+WR_PRIVATE struct sched wr_sched = { .timers.first = WR_NEVER, .next_id = 2, .default_stack = (size_t)256 << 10, .gdb = weir_gdb_ };
+
+void (*_Atomic wr_hook_thread)(int tid);
 
 static __thread struct m *this_m __attribute__((tls_model("initial-exec")));
 
@@ -81,6 +83,7 @@ static struct g *steal_some(struct m *m, struct p *p, bool also_next) {
         struct p *victim = atomic_load_explicit(&wr_sched.ps[(start + i) % n], memory_order_relaxed);
         if (victim == p) continue;
         struct g *g = wr_steal(p, victim, also_next);
+        if (g) wr_tally(m, WR_STEALS);
         if (g) return g;
     }
     return NULL;
@@ -257,6 +260,7 @@ static void taken(struct m *m, struct g *g) {
     m->g = g;
     __atomic_store_n(&g->m, m, __ATOMIC_RELAXED); /* a dump asks a goroutine that runs for it */
     atomic_store_explicit(&g->state, WR_G_RUNNING, memory_order_release);
+    if (wr_unlikely(g->ready_at)) wr_ready_runs(m, g);
     struct p *p = atomic_load_explicit(&m->p, memory_order_relaxed);
     if (p)
         atomic_store_explicit(&p->switches, atomic_load_explicit(&p->switches, memory_order_relaxed) + 1,
@@ -274,6 +278,7 @@ void wr_after_switch(void *previous) {
         bool main = g->main && !g->exiting;
         atomic_store_explicit(&g->on_cpu, 0, memory_order_release);
         struct m *m = wr_m();
+        wr_tally(m, WR_ENDED);
         wr_stack_free(atomic_load_explicit(&m->p, memory_order_relaxed), g);
         if (wr_unlikely(main)) wr_main_gone();
         return;
@@ -291,6 +296,7 @@ void wr_schedule_away(struct g *g) {
     struct g *next = p && !g->locked_m ? pick_local(p) : NULL;
     if (next == g) { /* it was made ready, or yielded, and is its own successor */
         atomic_store_explicit(&g->state, WR_G_RUNNING, memory_order_release);
+        if (wr_unlikely(g->ready_at)) wr_ready_runs(m, g);
         return;
     }
     /* The next one may still be on its own stack, on a thread that waits for ours: it was made ready before it had parked, as
@@ -400,6 +406,8 @@ void *wr_m_main(void *arg) {
     wr_signal_unblock(&m->mask);
     wr_lock(&wr_sched.lock, WR_RANK_SCHED); /* whoever made this thread has filled it in */
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+    void (*hook)(int) = atomic_load_explicit(&wr_hook_thread, memory_order_acquire);
+    if (hook) hook(m->tid);
     for (struct g *g; (g = find_runnable(m));) {
         tell_new_timer(m);
         if (wr_unlikely(g->locked_m && g->locked_m != m)) run_locked(m, g);

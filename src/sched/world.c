@@ -103,28 +103,6 @@ bool wr_world_signalled(const void *context) {
 
 /* ---- Who stops them --------------------------------------------------------------------------------------- */
 
-/* Call visit for each thread of the process, without allocating. */
-static bool each_task(bool (*visit)(int tid)) {
-    struct entry {
-        uint64_t ino;
-        int64_t off;
-        unsigned short length;
-        unsigned char type;
-        char name[];
-    };
-    _Alignas(8) char buffer[4096];
-    if (lseek(world.tasks, 0, SEEK_SET) != 0) return false;
-    for (long n; (n = syscall(SYS_getdents64, world.tasks, buffer, sizeof buffer)) > 0;)
-        for (long at = 0; at < n;) {
-            const struct entry *e = (const struct entry *)(const void *)(buffer + at);
-            at += e->length;
-            int tid = 0;
-            for (const char *c = e->name; *c >= '0' && *c <= '9'; c++) tid = tid * 10 + (*c - '0');
-            if (tid && !visit(tid)) return false;
-        }
-    return true;
-}
-
 static int self_tid;
 static bool missing;
 static int missing_tid;
@@ -151,7 +129,7 @@ static bool is_dead(int tid) {
     const char *state = read_task(tid, "stat", text, sizeof text) ? strrchr(text, ')') : NULL;
     return state && (state[2] == 'Z' || state[2] == 'X');
 }
-static bool signal_new(int tid) {
+static bool signal_new(int tid, void *arg) {
     if (tid == self_tid || is_there(tid)) return true;
     for (uint32_t i = 0; i < world.n_known; i++)
         if (world.known[i] == tid) {
@@ -236,7 +214,7 @@ int wr_world_stop(weir_duration patience, const void *frame, char *why, size_t s
     for (int complete = 0;;) {
         uint32_t n = atomic_load(&world.n);
         missing = false;
-        bool listed = each_task(signal_new);
+        bool listed = wr_each_thread(world.tasks, signal_new, NULL);
         complete = listed && !missing ? complete + 1 : 0;
         if (complete == 2) return 0;
         if (complete) continue;

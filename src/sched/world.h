@@ -42,7 +42,7 @@ struct wr_world_visitor {
 void wr_world_visit(const struct wr_world_visitor *v);
 bool wr_world_unclear(void); /* a thread had more values than there was room for, or was where its stack cannot be told */
 /* Each slab of stacks: n slots of `slot` bytes, a power of two, of which the first `used` have a control block. */
-void wr_slabs_each(void (*visit)(uintptr_t base, size_t slot, uint32_t used, uint32_t n));
+void wr_slabs_each(void (*visit)(uintptr_t base, size_t slot, uint32_t used, uint32_t n, void *arg), void *arg);
 struct g *wr_slot_g(uintptr_t slot, size_t size);
 
 #pragma GCC visibility pop

@@ -8,6 +8,7 @@
 #include "io/io.h"
 #include "leak/at_exit.h"
 #include "sched/sched.h"
+#include "start/debug.h"
 #include "trace/trace.h"
 
 enum { OFF, BUSY, RUN, EMBEDDED }; /* BUSY: being started or stopped */
@@ -20,7 +21,7 @@ static int start(enum wr_mode mode) {
     wr_trace_start();
     int e = wr_sched_start(mode);
     if (e) wr_trace_stop(), wr_crash_stop();
-    else wr_leak_started(), wr_signals_start();
+    else wr_leak_started(), wr_signals_start(), wr_debug_started();
     return e;
 }
 

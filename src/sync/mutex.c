@@ -29,6 +29,13 @@
 
 enum { LOCKED = 1, WAITERS = 2, WOKEN = 4, STARVING = 8 };
 
+void (*_Atomic wr_hook_contended)(uint64_t waiters, weir_duration waited);
+
+__attribute__((noinline, cold)) void wr_let_go_report_(const struct wr_let_go *l) {
+    void (*hook)(uint64_t, weir_duration) = atomic_load_explicit(&wr_hook_contended, memory_order_acquire);
+    if (hook) hook(l->waiters, l->waited);
+}
+
 static inline bool swap_word(weir_mutex *m, uint32_t *seen, uint32_t next, memory_order order) {
     return atomic_compare_exchange_strong_explicit(wr_atomic32(&m->state_), seen, next, order, memory_order_relaxed);
 }
@@ -124,11 +131,14 @@ static bool pass_on(weir_mutex *m) {
     }
     wr_waitq_remove(&m->q_, node);
     struct g *g = node->wait->g;
+    struct wr_let_go let_go = { 0 };
+    wr_let_go_add(&let_go, node->wait);
     bool claimed = wr_claim(node->wait, starving ? WR_YOURS : WR_COMPETE);
     wr_assert(claimed); /* not cancellable: nobody else can */
     (void)claimed;
     wr_waitq_unlock(&m->q_);
     wr_ready(g);
+    wr_let_go_report(&let_go);
     return true;
 }
 

@@ -68,6 +68,7 @@ static void rlock_slow(weir_rwmutex *rw) {
     struct wr_node node;
     wr_wait_init(&w, WR_WAIT_RLOCK, rw);
     w.cancellable = false;
+    w.contended = wr_contended_now();
     wr_node_init(&node, &w);
     wr_waitq_lock(&rw->q_);
     uint64_t seen = word(rw);
@@ -103,11 +104,14 @@ static bool wake_drain(weir_rwmutex *rw) {
     }
     struct wr_node *node = rw->drain_;
     struct g *g = node->wait->g;
+    struct wr_let_go let_go = { 0 };
     rw->drain_ = NULL;
     atomic_fetch_sub_explicit(wr_atomic64(&rw->state_), READER, memory_order_acq_rel);
+    wr_let_go_add(&let_go, node->wait);
     (void)wr_claim(node->wait, WR_YOURS);
     wr_waitq_unlock(&rw->q_);
     wr_ready(g);
+    wr_let_go_report(&let_go);
     return true;
 }
 
@@ -222,6 +226,7 @@ static inline bool somebody_to_wake(uint64_t seen) {
  */
 static bool pass_on(weir_rwmutex *rw) {
     struct wr_batch woken = { 0 };
+    struct wr_let_go let_go = { 0 };
     wr_waitq_lock(&rw->q_);
     uint64_t seen = word(rw), readers = wr_waitq_count(&rw->q_), next = readers * READER;
     bool starving = seen & STARVING;
@@ -242,18 +247,23 @@ static bool pass_on(weir_rwmutex *rw) {
         wr_waitq_unlock(&rw->q_);
         return false;
     }
-    wr_waitq_take_all(&rw->q_, &woken);
+    for (struct wr_node *reader; (reader = wr_waitq_take(&rw->q_, 1));) {
+        wr_let_go_add(&let_go, reader->wait); /* it is there until it is made ready */
+        wr_batch_add(&woken, reader->wait->g);
+    }
     if (writer) {
         wr_waitq_remove(&rw->wq_, writer);
         if (starving && readers) {
             rw->drain_ = writer; /* it sleeps on, until they are out */
         } else {
+            wr_let_go_add(&let_go, writer->wait);
             (void)wr_claim(writer->wait, starving ? WR_YOURS : WR_COMPETE);
             wr_batch_add(&woken, writer->wait->g);
         }
     }
     wr_waitq_unlock(&rw->q_);
     wr_ready_all(&woken);
+    wr_let_go_report(&let_go);
     return true;
 }
 

@@ -112,6 +112,28 @@ static inline void wr_waitq_take_all(struct weir_waitq_ *q, struct wr_batch *wok
 }
 
 /*
+ * Contention, for the profile room. While it looks on (the hook is not NULL), who queues for a lock notes since when (wait.contended),
+ * and the call that lets him go reports for how long that was, once it is done with the lock's memory. So an unlock that finds nobody
+ * waiting knows nothing of it.
+ */
+extern void (*_Atomic wr_hook_contended)(uint64_t waiters, weir_duration waited);
+static inline weir_time wr_contended_now(void) {
+    return wr_unlikely(atomic_load_explicit(&wr_hook_contended, memory_order_relaxed) != NULL) ? wr_now() : 0;
+}
+/* Those let go by one call. Gathered under the queue's lock, reported without. */
+struct wr_let_go {
+    uint64_t waiters;
+    weir_duration waited; /* in all */
+};
+void wr_let_go_report_(const struct wr_let_go *l);
+static inline void wr_let_go_add(struct wr_let_go *l, const struct wr_wait *w) {
+    if (wr_unlikely(w->contended)) l->waiters++, l->waited += wr_now() - w->contended;
+}
+static inline void wr_let_go_report(const struct wr_let_go *l) {
+    if (wr_unlikely(l->waiters)) wr_let_go_report_(l);
+}
+
+/*
  * Competing for a lock that is let go rather than handed over: what mutex.c and rwmutex.c have in common. A waiter is
  * woken either to COMPETE with newcomers, or because the lock is YOURS. It may lose the competition; once it has
  * waited for longer than 1 ms it asks for the lock to be handed over.
@@ -131,6 +153,7 @@ static inline void wr_attempt_prepare(struct wr_attempt *a, struct wr_wait *w, s
     wr_wait_init(w, reason, object);
     w->cancellable = false;
     wr_node_init(node, w);
+    w->contended = wr_contended_now();
     if (a->start == 0) {
         a->start = wr_now();
         a->since = w->since;

@@ -122,148 +122,19 @@ static void dump_each(struct wr_text *t, const struct wr_snapshot *self, struct 
 
 /* ---- Level 1 ------------------------------------------------------------------------------------------ */
 
-/* Goroutines with one stack and the same labels. */
-struct group {
-    struct group *next;     /* in its bucket */
-    uint64_t hash;
-    size_t count, order;    /* how many; how many groups came before it */
-    char name[64];          /* the name that all of them have; "": none */
-    char *labels;
-    size_t n_pcs;
-    uintptr_t pcs[];
-};
-
-struct groups {
-    struct group **buckets; /* n_buckets, a power of two */
-    size_t n_buckets, n;
-    size_t total;
-    bool no_memory;
-};
-
-static uint64_t hash_of(const struct wr_snapshot *s, size_t from, size_t to) {
-    uint64_t hash = 0xcbf29ce484222325ULL;
-    for (size_t i = from; i < to; i++) hash = (hash ^ s->pcs[i]) * 0x9e3779b97f4a7c15ULL, hash ^= hash >> 32;
-    for (const char *c = s->labels; *c; c++) hash = (hash ^ (unsigned char)*c) * 0x100000001b3ULL;
-    return hash;
-}
-
-static bool grow(struct groups *gs) {
-    size_t n = gs->n_buckets ? 2 * gs->n_buckets : 256;
-    struct group **buckets = calloc(n, sizeof(struct group *));
-    if (!buckets) return gs->n_buckets > 0;
-    for (size_t i = 0; i < gs->n_buckets; i++)
-        for (struct group *g = gs->buckets[i], *next; g; g = next) {
-            next = g->next;
-            g->next = buckets[g->hash & (n - 1)];
-            buckets[g->hash & (n - 1)] = g;
-        }
-    free(gs->buckets);
-    gs->buckets = buckets;
-    gs->n_buckets = n;
-    return true;
-}
-
-static void count_one(struct groups *gs, const struct wr_snapshot *s) {
-    size_t from, to;
-    wr_snapshot_shown(s, &from, &to);
-    size_t n = to - from;
-    uint64_t hash = hash_of(s, from, to);
-    gs->total++;
-    if (gs->n >= gs->n_buckets && !grow(gs)) {
-        gs->no_memory = true;
-        return;
-    }
-    struct group **bucket = &gs->buckets[hash & (gs->n_buckets - 1)];
-    for (struct group *g = *bucket; g; g = g->next)
-        if (g->hash == hash && g->n_pcs == n && !memcmp(g->pcs, s->pcs + from, n * sizeof *s->pcs) &&
-            !strcmp(g->labels, s->labels)) {
-            g->count++;
-            if (strcmp(g->name, s->name)) *g->name = 0;
-            return;
-        }
-    struct group *g = malloc(sizeof *g + n * sizeof *s->pcs + strlen(s->labels) + 1);
-    if (!g) {
-        gs->no_memory = true;
-        return;
-    }
-    g->hash = hash, g->count = 1, g->order = gs->n++, g->n_pcs = n;
-    memcpy(g->name, s->name, sizeof g->name);
-    memcpy(g->pcs, s->pcs + from, n * sizeof *s->pcs);
-    g->labels = strcpy((char *)(g->pcs + n), s->labels);
-    g->next = *bucket;
-    *bucket = g;
-}
-
-static int most_first(const void *a, const void *b) {
-    const struct group *x = *(struct group *const *)a, *y = *(struct group *const *)b;
-    if (x->count != y->count) return x->count > y->count ? -1 : 1;
-    return x->order < y->order ? -1 : x->order > y->order;
-}
-
-/* The name goes in as the label "name", unless there is one. */
-static void labels_put(struct wr_text *t, const struct group *g) {
-    char name[2 * sizeof g->name], *at = name;
-    bool named = *g->name && !strstr(g->labels, "\"name\":");
-    for (const char *c = g->name; *c; c++) {
-        if (*c == '"' || *c == '\\') *at++ = '\\';
-        *at++ = *c;
-    }
-    *at = 0;
-    if (!named && *g->labels) wr_text_put(t, "# labels: %s\n", g->labels);
-    else if (named && *g->labels) wr_text_put(t, "# labels: {\"name\":\"%s\", %s\n", name, g->labels + 1);
-    else if (named) wr_text_put(t, "# labels: {\"name\":\"%s\"}\n", name);
-}
-
-static void group_put(struct wr_text *t, const struct group *g) {
-    wr_text_put(t, "%zu @", g->count);
-    for (size_t i = 0; i < g->n_pcs; i++) wr_text_put(t, " 0x%" PRIxPTR, g->pcs[i]);
-    wr_text_put(t, "\n");
-    labels_put(t, g);
-    for (size_t i = 0; i < g->n_pcs; i++) {
-        struct wr_frame frames[WR_INLINED];
-        size_t n = wr_symbol(g->pcs[i], frames, WR_INLINED);
-        for (size_t k = 0; k < n; k++) {
-            if (i == 0 && k + 1 < n && wr_symbol_frame_class(&frames[k]) == WR_SYMBOL_OWN) continue;
-            wr_text_put(t, "#\t0x%" PRIxPTR "\t%s+0x%" PRIxPTR "\t%s:%d\n", g->pcs[i] - 1, frames[k].function,
-                        frames[k].offset, frames[k].file, frames[k].line);
-        }
-    }
-    wr_text_put(t, "\n");
-}
-
-static void groups_put(struct wr_text *t, struct groups *gs) {
-    struct group **sorted = malloc((gs->n + 1) * sizeof(struct group *));
-    size_t n = 0;
-    if (!sorted) {
-        gs->no_memory = true;
-        return;
-    }
-    for (size_t i = 0; i < gs->n_buckets; i++)
-        for (struct group *g = gs->buckets[i]; g; g = g->next) sorted[n++] = g;
-    qsort(sorted, n, sizeof(struct group *), most_first);
-    wr_text_put(t, "goroutine profile: total %zu\n", gs->total);
-    for (size_t i = 0; i < n && !t->error; i++) group_put(t, sorted[i]);
-    free(sorted);
-}
-
-static void groups_free(struct groups *gs) {
-    for (size_t i = 0; i < gs->n_buckets; i++)
-        for (struct group *g = gs->buckets[i], *next; g; g = next) {
-            next = g->next;
-            free(g);
-        }
-    free(gs->buckets);
+static void count_all(struct wr_groups *gs, struct batch *b, bool leaked) {
+    while (!gs->no_memory && !cancelled() && next_batch(b))
+        for (size_t i = 0; i < b->n; i++)
+            if (!leaked || b->goroutines[i].leaked) wr_groups_count(gs, &b->goroutines[i]);
 }
 
 static void dump_grouped(struct wr_text *t, const struct wr_snapshot *self, struct batch *b) {
-    struct groups gs = { 0 };
-    if (self) count_one(&gs, self);
-    while (!gs.no_memory && !cancelled() && next_batch(b))
-        for (size_t i = 0; i < b->n; i++) count_one(&gs, &b->goroutines[i]);
-    if (!gs.no_memory) groups_put(t, &gs);
+    struct wr_groups gs = { 0 };
+    if (self) wr_groups_count(&gs, self);
+    count_all(&gs, b, false);
+    wr_groups_put(t, &gs);
     if (!t->error) hint_put(t);
-    if (gs.no_memory && !t->error) t->error = -ENOMEM;
-    groups_free(&gs);
+    wr_groups_free(&gs);
 }
 
 /* ---- The call ------------------------------------------------------------------------------------------ */
@@ -272,6 +143,14 @@ void wr_dump_all(struct wr_text *t) {
     struct batch b = { .n = 0 };
     wr_symbol_refresh();
     dump_each(t, NULL, &b);
+}
+
+static bool want_leaked(const struct g *g, const void *arg) { return atomic_load_explicit(&g->leaked, memory_order_relaxed); }
+
+void wr_groups_all(struct wr_groups *gs, bool leaked) {
+    struct batch b = { .cursor.want = leaked ? want_leaked : NULL };
+    wr_symbol_refresh();
+    count_all(gs, &b, leaked);
 }
 
 struct dump {

@@ -18,20 +18,12 @@
 /* Stands for a stack that could not be had: its thread did not answer. */
 __attribute__((noinline)) static void stack_unavailable(void) { __asm__ volatile(""); }
 
-struct pair {
-    const char *key, *value;
-};
-struct pairs {
-    size_t n;
-    struct pair pair[16];
-};
-
-static void add_pair(const char *key, const char *value, void *arg) {
-    struct pairs *pairs = arg;
+void wr_pairs_add(const char *key, const char *value, void *arg) {
+    struct wr_pairs *pairs = arg;
     if (pairs->n == sizeof pairs->pair / sizeof pairs->pair[0]) return;
     size_t i = pairs->n++;
     for (; i > 0 && strcmp(pairs->pair[i - 1].key, key) > 0; i--) pairs->pair[i] = pairs->pair[i - 1];
-    pairs->pair[i] = (struct pair){ key, value };
+    pairs->pair[i].key = key, pairs->pair[i].value = value;
 }
 
 /* A quoted string; NULL if it does not fit before end. */
@@ -49,22 +41,26 @@ static char *quote(char *at, const char *end, const char *text) {
     return at;
 }
 
-static void labels_text(const struct g *g, char *text) {
-    struct pairs pairs = { 0 };
+void wr_pairs_text(const struct wr_pairs *pairs, char *text) {
     char *at = text, *end = text + WR_LABELS_TEXT - 2; /* room for the brace */
     *text = 0;
-    if (wr_labels_each(g, add_pair, &pairs) == 0) return;
-    for (size_t i = 0; i < pairs.n; i++) {
+    for (size_t i = 0; i < pairs->n; i++) {
         char *p = at;
         p += snprintf(p, 3, at == text ? "{" : ", ");
-        if (p < end && (p = quote(p, end, pairs.pair[i].key)) && p < end) {
+        if (p < end && (p = quote(p, end, pairs->pair[i].key)) && p < end) {
             *p++ = ':';
-            if ((p = quote(p, end, pairs.pair[i].value))) at = p;
+            if ((p = quote(p, end, pairs->pair[i].value))) at = p;
         }
         if (end - at < 4) break;
     }
     if (at > text) *at++ = '}';
     *at = 0;
+}
+
+static void labels_text(const struct g *g, char *text) {
+    struct wr_pairs pairs = { .n = 0 };
+    (void)wr_labels_each(g, wr_pairs_add, &pairs);
+    wr_pairs_text(&pairs, text);
 }
 
 static const char *const state_text[] = {

@@ -116,6 +116,16 @@ struct wr_snapshot {
     const uintptr_t *pcs;
 };
 
+/* Labels, sorted by their keys as they are added, and put into words as above: text has room for WR_LABELS_TEXT. */
+struct wr_pairs {
+    size_t n;
+    struct {
+        const char *key, *value;
+    } pair[16];
+};
+void wr_pairs_add(const char *key, const char *value, void *pairs);
+void wr_pairs_text(const struct wr_pairs *pairs, char *text);
+
 /* Fill s from g, in a visit. pcs: room for WR_DEPTH + 1. Looks nothing up, so it is quick. false: g is gone. ask: a
  * goroutine that runs is asked for its stack, which takes 0.2 s if its thread keeps the question from it. */
 bool wr_snapshot_take(struct g *g, bool held, struct wr_snapshot *s, uintptr_t *pcs, bool ask);
@@ -135,6 +145,43 @@ void wr_header_put(struct wr_text *t, const struct wr_snapshot *s);
 void wr_frames_put(struct wr_text *t, const struct wr_snapshot *s, size_t from, size_t to, bool names);
 void wr_elided_put(struct wr_text *t);
 void wr_creator_put(struct wr_text *t, const struct wr_snapshot *s);
+
+/* ---- Goroutines by stack (group.c) ------------------------------------------------------------------- */
+
+/* Goroutines with one stack, as it is shown, and the same labels. */
+struct wr_group {
+    struct wr_group *next;  /* in its bucket */
+    uint64_t hash;
+    size_t count, order;    /* how many; how many groups came before it */
+    char name[64];          /* the name that all of them have; "": none */
+    char *labels;
+    size_t n_pcs;           /* at least 1 */
+    uintptr_t pcs[];
+};
+
+/* Zeroed: none yet. Of one thread. */
+struct wr_groups {
+    struct wr_group **buckets; /* n_buckets, a power of two */
+    size_t n_buckets, n;
+    size_t total;              /* goroutines */
+    bool no_memory;            /* some are missing */
+};
+/* Count one goroutine in. Looks up names: under wr_on_large_stack. */
+void wr_groups_count(struct wr_groups *gs, const struct wr_snapshot *s);
+/* Count in all that there are, or those that have leaked; for who is on no goroutine, has entered (below), and runs on a
+ * large stack. */
+void wr_groups_all(struct wr_groups *gs, bool leaked);
+/* Each group, most goroutines first. 0; -ENOMEM: none was visited. */
+int wr_groups_each(struct wr_groups *gs, void (*visit)(const struct wr_group *g, void *arg), void *arg);
+/* As Go's tools read it; t's error is -ENOMEM if groups are missing. */
+void wr_groups_put(struct wr_text *t, struct wr_groups *gs);
+void wr_groups_free(struct wr_groups *gs);
+
+/* The labels as text, the name among them; "": none. Uses the text that is passed, or not. */
+enum { WR_GROUP_LABELS = WR_LABELS_TEXT + 6 * 64 + 32 };
+const char *wr_group_labels(const struct wr_group *g, char text[WR_GROUP_LABELS]);
+/* wr_symbol, without weir's own functions that are inlined into the innermost call. */
+size_t wr_group_frames(uintptr_t pc, bool innermost, struct wr_frame *frames, size_t max);
 
 /* ---- Dumps (dump.c) --------------------------------------------------------------------------------- */
 

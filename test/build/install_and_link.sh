@@ -111,6 +111,42 @@ END
         exits_with 40 "$tmp/cmake-http/build/user" && exits_with 40 "$tmp/cmake-http/build/user_static"
 }
 
+# libweir-debug: the same. The shared library must not bring a core, for a program may have one in itself.
+debug_links() {
+    cat >"$tmp/debug.c" <<'END' &&
+#include <weir.h>
+#include <weir/debug.h>
+int weir_main(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    return weir_debug_serve("127.0.0.1:0") == 0 && weir_debug_port() > 0 ? 40 : 1;
+}
+END
+        $CC "$tmp/debug.c" -o "$tmp/shared" $(pkg-config --cflags --libs weir-debug) && exits_with 40 "$tmp/shared" &&
+        $CC "$tmp/debug.c" -o "$tmp/archive" -pthread $(pkg-config --cflags weir-debug) "$lib/libweir-debug.a" "$lib/libweir.a" \
+            $(pkg-config --static --libs weir | sed 's/-lweir//') -lmicrohttpd -lprotobuf-c -lz && exits_with 40 "$tmp/archive" &&
+        $CC "$tmp/debug.c" -o "$tmp/mixed" -pthread $(pkg-config --cflags weir-debug) "$lib/libweir.a" "$lib/libweir-debug.so" \
+            $(pkg-config --static --libs weir | sed 's/-lweir//') && exits_with 40 "$tmp/mixed" &&
+        nm -D --defined-only "$lib/libweir-debug.so" | awk '{print $NF}' >"$tmp/exported" &&
+        grep -q '^weir_debug_serve$' "$tmp/exported" && ! grep -v '^weir_debug_' "$tmp/exported" &&
+        ! readelf -d "$lib/libweir-debug.so" | grep 'NEEDED.*libweir' && ! readelf -d "$lib/libweir.so" | grep 'NEEDED.*microhttpd'
+}
+
+debug_cmake_package() {
+    mkdir -p "$tmp/cmake-debug/build" && cp "$tmp/debug.c" "$tmp/cmake-debug/" && cat >"$tmp/cmake-debug/CMakeLists.txt" <<'END' &&
+cmake_minimum_required(VERSION 3.16)
+project(user C)
+find_package(weir 0.1 REQUIRED)
+add_executable(user debug.c)
+target_link_libraries(user weir::debug)
+add_executable(user_static debug.c)
+target_link_libraries(user_static weir::debug_static)
+END
+        cmake -S "$tmp/cmake-debug" -B "$tmp/cmake-debug/build" -DCMAKE_PREFIX_PATH="$root$prefix" -DCMAKE_C_COMPILER="${CC##* }" &&
+        cmake --build "$tmp/cmake-debug/build" &&
+        exits_with 40 "$tmp/cmake-debug/build/user" && exits_with 40 "$tmp/cmake-debug/build/user_static"
+}
+
 cmake_package() {
     mkdir -p "$tmp/cmake/build" && cp "$tmp/weir_main.c" "$tmp/cmake/" &&
         cat >"$tmp/cmake/CMakeLists.txt" <<'END' &&
@@ -146,5 +182,11 @@ if [ ! -e "$lib/libweir-http.so" ]; then
 else
     check http_links http_links
     if command -v cmake >/dev/null; then check http_cmake_package http_cmake_package; fi
+fi
+if [ ! -e "$lib/libweir-debug.so" ]; then
+    skip debug_links 'built without libmicrohttpd, protobuf-c or zlib'
+else
+    check debug_links debug_links
+    if command -v cmake >/dev/null; then check debug_cmake_package debug_cmake_package; fi
 fi
 finish

@@ -57,6 +57,18 @@ broker_accounts_for_every_message() {
                      n["visitors"] > 0 && got["visitors"] <= 3 * n["visitors"]) }' "$tmp/out"
 }
 
+# What it has leaked is proven while it serves, and once more at its end; SIGHUP is no end.
+search_leaks() {
+    WEIR_LEAK=100ms,exit "$examples/search" -r 200 >"$tmp/out" 2>"$tmp/err" &
+    search=$!
+    until_it grep -q serving "$tmp/out" && until_it grep -q 'goroutines leaked, started at answer' "$tmp/err" && kill -HUP $search &&
+        until_it grep -q repaired "$tmp/out" && kill -TERM $search || { kill -9 $search; return 1; }
+    wait $search
+    got=$?
+    cat "$tmp/err"
+    [ $got = 66 ] && [ "$(grep -c 'created by answer in goroutine' "$tmp/err")" -ge 2 ]
+}
+
 # shutdown_on STATUS PATTERN SIGNALS ARGUMENT…: it gets those signals once it serves, one after the other, each when it has said something
 # anew, and ends with that status and a last line that matches.
 shutdown_on() {
@@ -76,13 +88,13 @@ shutdown_on() {
         awk '/ jobs: / { ok = $1 == $3 + $5 } END { exit !ok }' "$tmp/out"
 }
 
-for program in sieve skynet pingpong philosophers broker shutdown; do
+for program in sieve skynet pingpong philosophers broker shutdown search; do
     check ${program}_explains_itself explains_itself $program
 done
 for arguments in 'sieve x' 'sieve 0' 'sieve 5 5' 'sieve --wrong' 'sieve 7q' 'skynet -1' 'skynet 31' 'skynet 6 1' \
     'skynet 6 10 10' 'skynet 8 100' 'pingpong none' 'pingpong 0' 'pingpong 1 2' 'philosophers 1' 'philosophers 5 0' \
     'philosophers 5 5 5' 'broker -t' 'broker -q 0' 'broker -m many' 'broker else' \
-    'shutdown -w 0' 'shutdown -g soon' 'shutdown now'; do
+    'shutdown -w 0' 'shutdown -g soon' 'shutdown now' 'search -r 0' 'search -r often' 'search now'; do
     check "$(echo "rejects: $arguments" | tr ' ' '_')" rejects_wrong_arguments $arguments
 done
 check sieve_finds_primes sieve_finds_primes
@@ -95,6 +107,7 @@ check a_hundred_philosophers_share philosophers_share 100 2000
 check broker_accounts_for_every_message broker_accounts_for_every_message 3 5 2000 16
 check broker_with_queues_of_one broker_accounts_for_every_message 2 3 1000 1
 check broker_with_room_for_all broker_accounts_for_every_message 2 2 100 200
+check search_leaks_until_it_is_repaired search_leaks
 check shutdown_finishes_what_it_has_begun shutdown_on 0 '[0-9]* jobs: [0-9]* done, 0 cancelled' INT -m 5 -g 60000
 check shutdown_does_so_on_sigterm_too shutdown_on 0 '[0-9]* jobs: [0-9]* done, 0 cancelled' TERM -m 5 -g 60000
 check shutdown_cancels_what_is_late shutdown_on 1 '[1-4] jobs: 0 done, [1-4] cancelled' INT -m 600000 -g 50

@@ -1,0 +1,98 @@
+/* The pages that are no profiles: index, cmdline, symbol; and healing. */
+#include "debug/debug.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- The index ---------------------------------------------------------------------------------------------- */
+
+static void age_put(struct wr_reply *r, weir_duration age) {
+    int64_t s = age / WEIR_SECOND;
+    if (s < 120) wr_reply_put(r, "%" PRId64 " s", s);
+    else if (s < 7200) wr_reply_put(r, "%" PRId64 " min", s / 60);
+    else wr_reply_put(r, "%" PRId64 " h", s / 3600);
+}
+
+/* Nobody having asked is not the same as there being none. */
+static void leaked_put(struct wr_reply *r) {
+    struct wr_inside_proof last;
+    struct timespec now;
+    wr_inside->last_proof(&last);
+    if (last.proofs) {
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        wr_reply_put(r, "%zu (proven ", last.leaked);
+        age_put(r, now.tv_sec * WEIR_SECOND + now.tv_nsec - last.at);
+        wr_reply_put(r, " ago)");
+    } else {
+        wr_reply_put(r, last.inconclusive ? "asked, without a result" : "never asked");
+    }
+}
+
+void wr_index_page(struct wr_request *q, struct wr_reply *r) {
+    static const struct {
+        const char *name, *text;
+        enum { COUNTED, LEAKED, PLAIN } count;
+        enum wr_inside_kind kind;
+    } rows[] = {
+        { "block", "Where goroutines have blocked, if that is recorded (weir_block_profile_rate).", COUNTED, WR_INSIDE_BLOCK },
+        { "cmdline", "The command line, arguments separated by zero bytes.", PLAIN, 0 },
+        { "goroutine", "The stacks of all goroutines. debug=2 shows each, with its state.", COUNTED, WR_INSIDE_GOROUTINES },
+        { "goroutineleak", "Goroutines that have leaked. Asking makes a proof, for which the process pauses for some milliseconds.", LEAKED,
+          WR_INSIDE_LEAKED },
+        { "mutex", "Which unlocks have let others wait, if that is recorded (weir_mutex_profile_fraction).", COUNTED, WR_INSIDE_MUTEX },
+        { "profile", "A CPU profile of seconds=30, for go tool pprof.", PLAIN, 0 },
+        { "symbol", "The functions at addresses: symbol?0x1234+0x5678.", PLAIN, 0 },
+        { "threadcreate", "The runtime's threads, by what they run.", COUNTED, WR_INSIDE_THREADS },
+    };
+    (void)q;
+    r->type = "text/html; charset=utf-8";
+    wr_reply_put(r, "<!DOCTYPE html>\n<html>\n<head><title>/debug/pprof/</title></head>\n<body>\n<h1>/debug/pprof/</h1>\n"
+                    "<table>\n<tr><th>Count</th><th>Profile</th><th></th></tr>\n");
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        wr_reply_put(r, "<tr><td>");
+        if (rows[i].count == COUNTED) wr_reply_put(r, "%zu", wr_inside->count(rows[i].kind));
+        if (rows[i].count == LEAKED) leaked_put(r);
+        wr_reply_put(r, "</td><td><a href='%s%s'>%s</a></td><td>%s</td></tr>\n", rows[i].name, rows[i].count != PLAIN ? "?debug=1" : "",
+                     rows[i].name, rows[i].text);
+    }
+    wr_reply_put(r, "</table>\n<p><a href='goroutine?debug=2'>all goroutines, each with its stack</a></p>\n</body>\n</html>\n");
+}
+
+/* ---- The command line --------------------------------------------------------------------------------------- */
+
+void wr_cmdline_page(struct wr_request *q, struct wr_reply *r) {
+    char buffer[4096];
+    (void)q;
+    int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+    for (ssize_t n; fd >= 0 && (n = read(fd, buffer, sizeof buffer)) > 0;) wr_reply_add(r, buffer, (size_t)n);
+    if (fd >= 0) close(fd);
+    if (r->n && !r->data[r->n - 1]) r->n--; /* what separates is not wanted at the end */
+}
+
+/* ---- Symbols ------------------------------------------------------------------------------------------------ */
+
+static void put_symbol(uintptr_t address, void *arg) {
+    struct wr_inside_name names[WR_INLINED];
+    if (address == UINTPTR_MAX) return;
+    size_t n = wr_inside->names(address + 1, false, names, WR_INLINED);
+    if (n && names[0].named) wr_reply_put(arg, "0x%" PRIxPTR " %s\n", address, names[0].function);
+}
+
+void wr_symbol_page(struct wr_request *q, struct wr_reply *r) {
+    const char *text = q->method == WR_POST ? q->body : q->query;
+    size_t n = q->method == WR_POST ? q->body_n : 0;
+    while (q->method != WR_POST && text[n]) n++;
+    wr_reply_put(r, "num_symbols: 1\n"); /* that there are any is all that anybody wants to know */
+    wr_parse_addresses(text, n, put_symbol, r);
+}
+
+/* ---- Healing ------------------------------------------------------------------------------------------------ */
+
+void wr_heal_page(struct wr_request *q, struct wr_reply *r) {
+    struct wr_inside_proven proven;
+    (void)q;
+    if (!wr_prove_in_turn(true, &proven, r)) wr_reply_put(r, "%zu leaked, %zu healed\n", proven.leaked, proven.healed);
+}
