@@ -40,12 +40,12 @@ WEIR_BEGIN_
 
 /*
  * Serve at an address: "127.0.0.1:6060", "localhost:6060", "[::1]:6060". Without a host, ":6060", it is 127.0.0.1 (Go: every
- * interface), and standard error says so; an address that other machines may reach is served with a warning there. Port 0: any that is free,
- * see weir_debug_port. NULL: "127.0.0.1:6060". The server stays until the process ends, through all runs of the runtime, and may be started
- * before the first; a forked child has none, and may start its own.
+ * interface), and standard error says so; an address that other machines may reach is served with a warning there. Port 0: any that is
+ * free, see weir_debug_port. NULL: "127.0.0.1:6060". The server stays until the process ends, through all runs of the runtime, and may
+ * be started before the first; a forked child has none, and may start its own.
  *
- * 0; -EINVAL: not an address and a port; -ENOENT: no such host; -EADDRINUSE, -EADDRNOTAVAIL, -EACCES, … of bind(2); -EBUSY: there is a
- * server; -ENOTSUP: the library and the core are of different versions; -ENOMEM, -EAGAIN: no memory, no thread. Any thread or
+ * 0; -EINVAL: not an address and a port; -ENOENT: no such host; -EADDRINUSE, -EADDRNOTAVAIL, -EACCES, … of bind(2); -EBUSY: there is
+ * a server; -ENOTSUP: the library and the core are of different versions; -ENOMEM, -EAGAIN: no memory, no thread. Any thread or
  * goroutine; blocks the thread for as long as looking up the host's name takes; not cancellable. Go: http.ListenAndServe with
  * net/http/pprof.
  */

@@ -62,6 +62,7 @@ static struct {
     int listener, epoll, daemon_epoll, event;
     struct request *back;            /* from the workers */
     struct client clients[CONNECTIONS];
+    bool run_again;                  /* of the loop alone: a connection has ended, so there may be room for another */
     _Atomic int pipes[2 * CONNECTIONS]; /* both ends, + 1; 0: free */
 } server = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -322,6 +323,7 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **a
     if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
         struct client *c = *arg;
         epoll_ctl(server.epoll, EPOLL_CTL_DEL, socket, NULL);
+        server.run_again = true;
         if (c) c->socket = 0;
         return;
     }
@@ -375,6 +377,8 @@ static void loop(void *arg) {
         struct epoll_event events[32];
         MHD_UNSIGNED_LONG_LONG ms;
         bool timed = MHD_get_timeout(server.daemon, &ms) == MHD_YES;
+        if (server.run_again) timed = true, ms = 0; /* only then does libmicrohttpd watch the listener again */
+        server.run_again = false;
         int n = epoll_wait(server.epoll, events, 32, !timed ? -1 : ms < 60000 ? (int)ms : 60000);
         for (int i = 0; i < n; i++) {
             uint64_t count;

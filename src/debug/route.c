@@ -10,8 +10,15 @@ static const struct {
     const char *name;
     wr_handler *handler;
 } pages[] = {
-    { "", wr_index_page }, { "goroutine", wr_goroutine_page }, { "goroutineleak", wr_goroutineleak_page }, { "threadcreate", wr_threadcreate_page },
-    { "block", wr_block_page }, { "mutex", wr_mutex_page }, { "profile", wr_cpu_page }, { "cmdline", wr_cmdline_page }, { "symbol", wr_symbol_page },
+    { "", wr_index_page },
+    { "block", wr_block_page },
+    { "cmdline", wr_cmdline_page },
+    { "goroutine", wr_goroutine_page },
+    { "goroutineleak", wr_goroutineleak_page },
+    { "mutex", wr_mutex_page },
+    { "profile", wr_cpu_page },
+    { "symbol", wr_symbol_page },
+    { "threadcreate", wr_threadcreate_page },
 };
 
 static wr_handler *not_allowed(struct wr_reply *reply, const char *allow) {

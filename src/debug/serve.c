@@ -80,8 +80,7 @@ static int listen_on(const char *address) {
     if (e) return e == EAI_MEMORY ? -ENOMEM : -ENOENT;
     int s = listen_at(found);
     if (s >= 0 && !is_loopback(found->ai_addr))
-        wr_say("the debug server at %s can be reached from other machines, and shows this program's stacks and command line to whoever asks",
-               address);
+        wr_say("the debug server at %s can be reached from other machines, and shows stacks and the command line to whoever asks", address);
     freeaddrinfo(found);
     return s;
 }

@@ -72,10 +72,9 @@ static int left_threads; /* of ours, which wr_sched_stop could not end */
 int wr_sched_start(enum wr_mode mode) {
     uint32_t off = 0;
     if (!atomic_compare_exchange_strong(&wr_sched.running, &off, 2)) return -EBUSY; /* 2: starting */
-    int others = -wr_helpers_hold();
-    others += wr_threads_now() - threads_at_birth - left_threads;
+    int helpers = wr_helpers_hold(), others = wr_threads_now() - threads_at_birth - left_threads - helpers;
 #ifdef WR_TSAN
-    if (getpid() != born_as) others--; /* the sanitizer's own, which a forked child has from the start */
+    if (getpid() != born_as || helpers) others--; /* the sanitizer's own: a forked child has it from the start */
 #endif
     if (mode == WR_MODE_MAIN) wr_foreign_drop_self(); /* it will wait, not call */
     wr_sched.mode = mode;

@@ -103,7 +103,8 @@ PLAIN_TEST(addresses_are_separated_by_plus) {
 }
 
 PLAIN_TEST(texts_made_at_random_do_no_harm) {
-    static const char pieces[][8] = { "[", "]", ":", "%", "%4", "%00", "&", "=", "+", ";", "0x", "debug", "-", "9", "99999", "f", "\n", "\xff" };
+    static const char pieces[][8] = { "[",  "]",     ":", "%", "%4",    "%00", "&",  "=",   "+",
+                                      ";", "0x", "debug", "-", "9", "99999", "f",   "\n", "\xff" };
     uint64_t state = 1;
     for (int round = 0; round < 200000; round++) {
         uint8_t text[65] = { 0 };
