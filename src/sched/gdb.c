@@ -33,4 +33,4 @@ static const struct wr_gdb_number numbers[] = {
     { "", 0 },
 };
 
-const struct wr_gdb_number *const weir_gdb_[] = { numbers, wr_stack_numbers, NULL };
+__attribute__((used)) const struct wr_gdb_number *const weir_gdb_[] = { numbers, wr_stack_numbers, NULL };

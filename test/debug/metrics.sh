@@ -86,7 +86,8 @@ the_program_runs() {
     page before && page before_open -H "Accept: $prometheus_accepts"
 }
 goroutines_are_counted_by_what_they_do() {
-    is 'weir_goroutines{state="waiting",reason="chan send"}' 5 before && is 'weir_goroutines{state="waiting",reason="chan receive"}' 43 before &&
+    is 'weir_goroutines{state="running"}' 0 before && is 'weir_goroutines{state="runnable"}' 0 before &&
+        is 'weir_goroutines{state="waiting",reason="chan send"}' 5 before && is 'weir_goroutines{state="waiting",reason="chan receive"}' 43 before &&
         is 'weir_goroutines{state="waiting",reason="sleep"}' 2 before && is 'weir_goroutines{state="syscall"}' 1 before &&
         is weir_goroutines_started_total 151 before && is weir_goroutines_ended_total 100 before && is weir_timers_armed 2 before
 }

@@ -48,6 +48,10 @@ a_program_without_weir_is_told() {
     sourced -ex 'break main' -ex run -ex 'goroutine 1 bt' "$tmp/none" >"$tmp/out"
     says '^There is no weir in this program'
 }
+without_symbols_it_says_what_to_do() {
+    strip -o "$tmp/bare" "$tmp/weir" && sourced -ex starti -ex 'info goroutines' "$tmp/bare" >"$tmp/out"
+    says 'its symbols are missing.*symbol-file'
+}
 before_the_runtime_starts_it_says_so() {
     sourced -ex 'break before' -ex run -ex 'info goroutines' "$tmp/weir" >"$tmp/out"
     says "^weir's runtime does not run"
@@ -78,7 +82,7 @@ gdb_finds_the_commands_of_an_installed_library() {
     says '^\* 1 \[running\] inside at ' && says ' first (' && ! grep -i 'error\|declined' "$tmp/out"
 }
 
-for case in without_a_process_it_says_so a_program_without_weir_is_told before_the_runtime_starts_it_says_so \
+for case in without_a_process_it_says_so a_program_without_weir_is_told without_symbols_it_says_what_to_do before_the_runtime_starts_it_says_so \
     after_the_runtime_has_stopped_it_says_so to_source_it_twice_does_no_harm sourcing_leaves_no_files_behind \
     gdb_finds_the_commands_of_an_installed_library; do
     check $case $case
