@@ -20,10 +20,11 @@ static weir_duration cpu_time(void) {
     return t.tv_sec * WEIR_SECOND + t.tv_nsec;
 }
 
-/* Use so much CPU time, on one thread, without a call into weir. */
+/* Use so much CPU time, on one thread, without a call into weir. The clock is read rarely: C libraries may have no unwind tables for
+ * that, and what is seen there has no callers. */
 static inline __attribute__((always_inline)) void burn(weir_duration d) {
     for (weir_duration end = cpu_time() + d; cpu_time() < end;)
-        for (volatile int i = 0; i < 1000; i++) {
+        for (volatile int i = 0; i < 100000; i++) {
         }
 }
 #define BURNER(name)                                                                                \
