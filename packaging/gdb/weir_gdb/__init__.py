@@ -3,7 +3,7 @@
 runtime.py   what the runtime's memory says: which goroutines there are, in which state
 threads.py   which of them is on which thread
 stacks.py    frames of those that are on none
-core.py      core files that have their stacks
+corefile.py  core files that have their stacks
 commands.py  the commands
 
 The process is only read: no register and no byte of it is written. Needs gdb 12 or later, with Python.

@@ -1,7 +1,7 @@
 """The commands. See their help texts."""
 import gdb
 
-from . import core, stacks
+from . import corefile, stacks
 from .runtime import Runtime, printable
 from .threads import Threads
 
@@ -174,7 +174,7 @@ say `goroutine back`: a parked goroutine does not run."""
         if not process.runtime.exact:
             raise gdb.GdbError('A core file is written of a process on this machine.')
         with stacks.put_back():
-            written, left_out = core.write(process, path)
+            written, left_out = corefile.write(process, path)
         gdb.write(f'Saved corefile {path}, with the stacks of {written} goroutines' + (f'; {left_out} cannot be read' if left_out else '') + '\n')
 
     def run(self, process, goroutine, command):
