@@ -106,15 +106,18 @@ contended() {
 }
 # While one is being taken there is no other.
 one_cpu_profile() {
-    curl -sS -o "$tmp/first" "$url/debug/pprof/profile?seconds=1000" &
-    first=$!
+    first=
     until_it refused
     status=$?
     kill $first
     wait $first
     [ $status = 0 ] && until_it gone
 }
-refused() { fetch '/debug/pprof/profile?seconds=1' && grep -q -x 'Could not enable CPU profiling: cpu profiling already in use' "$tmp/body"; }
+# The long one may come second, and is the one that is refused; then it is begun anew.
+refused() {
+    [ -n "$first" ] && kill -0 $first 2>/dev/null || { curl -sS -o "$tmp/first" "$url/debug/pprof/profile?seconds=1000" & first=$!; }
+    fetch '/debug/pprof/profile?seconds=1' && grep -q -x 'Could not enable CPU profiling: cpu profiling already in use' "$tmp/body"
+}
 gone() { fetch '/debug/pprof/profile?seconds=1' && gzip -t <"$tmp/body"; }
 
 # ---- Programs in trouble, programs of each kind
