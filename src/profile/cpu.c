@@ -150,16 +150,18 @@ static int begin_sampling(int hz) {
         wr_stack_table_drop(&cpu.stacks);
         return e;
     }
+    uintptr_t pc;
+    (void)wr_unwind_here(&pc, 1, 0); /* what the unwinder does once it is to have done before a signal comes in the middle of it */
     cpu.period = WEIR_SECOND / hz;
     cpu.looked = wr_now();
     atomic_store(&cpu.process, getpid());
     atomic_store(&cpu.on, 1);
+    atomic_store(&wr_hook_thread, on_thread); /* first: who begins after the look finds it, and waits for the lock */
     if (wr_cpu_timers_look(cpu.period) == 0) {
         end_sampling();
         wr_stack_table_drop(&cpu.stacks);
         return -EAGAIN;
     }
-    atomic_store(&wr_hook_thread, on_thread);
     wr_sysmon_tick(on_tick);
     return 0;
 }

@@ -35,7 +35,7 @@ void wr_profile_table_is_full(void);
 /*
  * Look `hz` times in each second of CPU time at what each thread of the process does; threads that start meanwhile are looked at too.
  * 0; -EBUSY: a profile is being taken, or the program has a handler of its own for SIGPROF; -EINVAL: hz is not 1 to 1000;
- * -ENOMEM; -EAGAIN: the kernel has no timers left. A thread that blocks SIGPROF is not seen. The kernel looks at the timers at each
+ * -ENOMEM; -EAGAIN: the kernel has no timers left, or there is no /proc. A thread that blocks SIGPROF is not seen. The kernel looks at the timers at each
  * of its ticks, 250 or 1000 times a second, so that is the most there can be. Any thread, also while no runtime runs.
  */
 int wr_cpu_profile_start(int hz);

@@ -5,10 +5,10 @@
  * and a store of its own cache line. Who asks takes the sum, under sched.lock, which guards the list of workers. A worker
  * that goes leaves its part in wr_sched.tallies, under the same lock; so no sum ever falls.
  *
- * Latency, from ready to running, is timed for a few goroutines only, as reading the clock twice costs as much as a third of a switch.
- * A worker counts down from a random number of 64 on average (a fixed one would see a program that wakes goroutines in the same order again
- * and again always at the same place), and stamps the one that it makes ready then. That adds a decrement to each wake-up, and
- * under 1 ns for the clock. Go times each goroutine's every eighth. What yields is not timed: it has chosen to wait.
+ * Latency, from ready to running, is timed for a few goroutines only, as two readings of the clock cost 60 ns, and starting and ending a
+ * goroutine costs 100. A worker counts down from a random number of 256 on average (a fixed one would see a program that wakes goroutines in the
+ * same order again and again always at the same place), and stamps the one that it makes ready then. That adds a decrement to each
+ * wake-up, and a quarter of a nanosecond for the clock. Go times each goroutine's every eighth. What yields is not timed: it has chosen to wait.
  */
 #include "sched/inner.h"
 #include "sched/world.h"
@@ -17,18 +17,16 @@
 
 /* ---- Latency ------------------------------------------------------------------------------------------------- */
 
-#define EVERY 64 /* on average */
-
 /* A function of its own, so that no address of a thread-local is kept over a switch. */
 static __attribute__((noinline)) bool due_outside(void) {
     static __thread uint32_t until __attribute__((tls_model("initial-exec")));
     if (until) until--;
-    else until = wr_choose(2 * EVERY);
+    else until = wr_choose(2 * WR_LATENCY_EVERY);
     return until == 0;
 }
 
 __attribute__((noinline, cold)) void wr_time_ready(struct m *m, struct g *g) {
-    if (m) m->until_timed = 1 + wr_random_below(&m->random, 2 * EVERY - 1);
+    if (m) m->until_timed = 1 + wr_random_below(&m->random, 2 * WR_LATENCY_EVERY - 1);
     else if (!due_outside()) return;
     g->ready_at = wr_now();
 }

@@ -67,7 +67,7 @@ static struct m *m_new(struct p *p, bool spinning) {
     m->spinning = spinning;
     atomic_store_explicit(&m->busy, 1, memory_order_relaxed);
     m->random = (uint64_t)wr_now() ^ (uint64_t)(uintptr_t)m;
-    m->until_timed = 1 + (uint32_t)m->random % 64;
+    m->until_timed = 1 + (uint32_t)m->random % WR_LATENCY_EVERY;
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, (size_t)512 << 10);

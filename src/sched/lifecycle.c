@@ -74,7 +74,8 @@ int wr_sched_start(enum wr_mode mode) {
     if (!atomic_compare_exchange_strong(&wr_sched.running, &off, 2)) return -EBUSY; /* 2: starting */
     int helpers = wr_helpers_hold(), others = wr_threads_now() - threads_at_birth - left_threads - helpers;
 #ifdef WR_TSAN
-    if (getpid() != born_as || helpers) others--; /* the sanitizer's own: a forked child has it from the start */
+    if (getpid() != born_as) others--; /* the sanitizer's own, which a forked child has from the start */
+    if (helpers) others--;             /* and the one that came with the first thread made */
 #endif
     if (mode == WR_MODE_MAIN) wr_foreign_drop_self(); /* it will wait, not call */
     wr_sched.mode = mode;

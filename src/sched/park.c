@@ -60,7 +60,7 @@ static inline __attribute__((always_inline)) int park(struct wr_wait *w, weir_ti
     int saved_errno = errno;
     bool mine = false; /* nobody will make us ready: we decided ourselves */
     struct wr_cancel *c = w->cancellable ? g->cancel : NULL;
-    if (!g->foreign) refuse_in_handler(wr_m(), g);
+    if (wr_likely(!g->foreign)) refuse_in_handler(wr_m(), g);
 #ifdef WEIR_DEBUG
     if (wr_ranks_held()) wr_fatal("a goroutine parks with a short lock held");
 #endif
@@ -89,7 +89,7 @@ static inline __attribute__((always_inline)) int park(struct wr_wait *w, weir_ti
         }
         wr_dawdle();
         if (slept_from) *slept_from = wr_now();
-        if (g->foreign) {
+        if (wr_unlikely(g->foreign)) {
             wr_tally_shared(WR_PARKS);
             sleep_foreign(g, w, when);
         } else {

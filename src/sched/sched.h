@@ -308,10 +308,10 @@ void wr_sysmon_poke(void);                                    /* async-signal-sa
 /* ---- Counters (count.c) ----------------------------------------------------------------------------- */
 
 /*
- * Latencies are those of a sample: one in 64 goroutines that are woken or started, on average. Bucket i counts those below
- * WR_LATENCY_LEAST << i that no lower one counts; the last, all others.
+ * Latencies are those of a sample: of WR_LATENCY_EVERY goroutines that are woken or started, one is timed, on average. Bucket i
+ * counts those below WR_LATENCY_LEAST << i nanoseconds that no lower one counts; the last, all others.
  */
-enum { WR_LATENCY_BUCKETS = 28, WR_LATENCY_LEAST = 256 };
+enum { WR_LATENCY_EVERY = 256, WR_LATENCY_BUCKETS = 28, WR_LATENCY_LEAST = 256 };
 struct wr_counts {
     /* Of this moment. Goroutines that live, but for foreign threads: */
     uint64_t running, runnable;

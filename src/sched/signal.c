@@ -108,7 +108,7 @@ static bool waits_in_libc(const void *context) {
     return false;
 }
 
-bool wr_in_public_function(uintptr_t pc) { return pc > (uintptr_t)__start_weir_api && pc <= (uintptr_t)__stop_weir_api; }
+bool wr_in_public_function(uintptr_t pc) { return pc >= (uintptr_t)__start_weir_api && pc <= (uintptr_t)__stop_weir_api; }
 
 /* Inside a function of weir's that user code has called? It may hold a short lock, of a channel for one, which others need yet. */
 static bool in_weir(const void *context) {

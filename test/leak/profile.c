@@ -20,6 +20,7 @@ static NOINLINE void tell_block_profile(void) { wr_hook_block(WR_WAIT_CHAN_RECV,
 static _Atomic uint64_t sum;
 static void add_up(const uintptr_t *pcs, size_t n, uint64_t count, uint64_t nanoseconds, void *arg) { sum += nanoseconds; }
 TEST(a_number_in_the_table_of_a_profile_keeps_nobody_alive) {
+    RECALL_WANTS_GLIBC();
     weir_block_profile_rate(1);
     leak(1, start_stuck);
     tidily(tell_block_profile);
@@ -41,6 +42,7 @@ static NOINLINE void serve_once(void) {
     CHECK_EQ(weir_send(ch, 1), 0);
 }
 TEST(a_goroutine_that_profiles_have_seen_is_found) {
+    RECALL_WANTS_GLIBC();
     weir_block_profile_rate(1);
     weir_mutex_profile_fraction(1);
     CHECK_EQ(wr_cpu_profile_start(100), 0);

@@ -245,6 +245,7 @@ static NOT_INLINED void second_way(void) { waits_to_receive(), STAY(); }
 static void goes_both_ways(int n) {
     for (int i = 0; i < n; i++) first_way();
     second_way();
+    STAY();
 }
 TEST(each_stack_is_counted_for_itself) {
     ch = weir_make(int_chan, 0);
@@ -257,6 +258,19 @@ TEST(each_stack_is_counted_for_itself) {
     TEST_UNTIL(weir_count() == 1);
     CHECK_EQ(sum_now(WR_PROFILE_BLOCK, first_way).count, 7);
     CHECK_EQ(sum_now(WR_PROFILE_BLOCK, second_way).count, 1);
+    weir_release(ch);
+}
+
+TEST(the_smallest_stack_is_large_enough) {
+    ch = weir_make(int_chan, 0);
+    weir_block_profile_rate(1);
+    CHECK_EQ(weir_go_stack(16 << 10, goes_both_ways, 1), 0);
+    for (int i = 0; i < 2; i++) {
+        test_until_n_parked(1, "chan receive");
+        CHECK_EQ(weir_send(ch, i), 0);
+    }
+    TEST_UNTIL(weir_count() == 1);
+    CHECK_EQ(sum_now(WR_PROFILE_BLOCK, FUNCTION(goes_both_ways)).count, 2);
     weir_release(ch);
 }
 
