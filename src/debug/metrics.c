@@ -129,7 +129,7 @@ static void leaks(const struct page *p, const struct wr_metrics *m) {
 static void latency(const struct page *p, const struct wr_counts *c) {
     static const char name[] = "weir_scheduling_latency_seconds";
     uint64_t sum = 0;
-    family(p, name, "histogram", "seconds", "From ready to running, of a sample: about one in 64 goroutines that are woken or started.");
+    family(p, name, "histogram", "seconds", "From ready to running, of a sample: about one in 256 goroutines that are woken or started.");
     for (int i = 0; i < WR_LATENCY_BUCKETS - 1; i++)
         wr_reply_put(p->to, "%s_bucket{le=\"%.12g\"} %" PRIu64 "\n", name, seconds((int64_t)WR_LATENCY_LEAST << i), sum += c->latency[i]);
     sum += c->latency[WR_LATENCY_BUCKETS - 1];
