@@ -59,6 +59,7 @@ broker_accounts_for_every_message() {
 
 # What it has leaked is proven while it serves, and once more at its end; SIGHUP is no end.
 search_leaks() {
+    : >"$tmp/out" && : >"$tmp/err"
     WEIR_LEAK=100ms,exit "$examples/search" -r 200 >"$tmp/out" 2>"$tmp/err" &
     search=$!
     until_it grep -q serving "$tmp/out" && until_it grep -q 'goroutines leaked, started at answer' "$tmp/err" && kill -HUP $search &&
@@ -74,6 +75,7 @@ search_leaks() {
 shutdown_on() {
     status=$1 pattern=$2 signals=$3
     shift 3
+    : >"$tmp/out" # what another one has said before must not pass for it: the signal would find the shell that is to become it
     "$examples/shutdown" "$@" >"$tmp/out" 2>&1 &
     pid=$! lines=0
     for signal in $signals; do
