@@ -335,11 +335,21 @@ PLAIN_TEST(an_enormous_rate_takes_next_to_nothing) {
 
 /* ---- A full table ------------------------------------------------------------------------------------------------- */
 
-/* Each path through the two calls is a stack of its own. */
+/* Each path through the two is a stack of its own. Functions, as compilers would make one call out of two alike. */
+static void walk_path(unsigned path, int depth);
+static NOT_INLINED void by_one(unsigned path, int depth) {
+    walk_path(path, depth);
+    __asm__ volatile("# one");
+}
+static NOT_INLINED void by_the_other(unsigned path, int depth) {
+    walk_path(path, depth);
+    __asm__ volatile("# the other");
+}
 static NOT_INLINED void walk_path(unsigned path, int depth) {
     if (depth == 0) wr_hook_block(WR_WAIT_SELECT, 10);
-    else if (path & 1) walk_path(path >> 1, depth - 1), ({ __asm__ volatile("# one"); });
-    else walk_path(path >> 1, depth - 1), ({ __asm__ volatile("# the other"); });
+    else if (path & 1) by_one(path >> 1, depth - 1);
+    else by_the_other(path >> 1, depth - 1);
+    STAY();
 }
 PLAIN_TEST(a_full_table_says_so_and_loses_nothing) {
     enum { DEPTH = 13, PATHS = 1 << DEPTH };
