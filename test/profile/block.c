@@ -66,7 +66,7 @@ static void waits_show(void (*waiter)(void), const char *state, void (*release)(
     CHECK_GE(s.count, 1);
     CHECK_GE(s.ns, A_WHILE);
     CHECK_LE(s.ns, (uint64_t)(weir_now() - start) * s.count);
-    CHECK(is_in(s.pcs[0], FUNCTION(call)));       /* the public call is the first … */
+    CHECK(is_call(s.pcs[0], FUNCTION(call)));     /* the public call is the first … */
     CHECK(is_in(s.pcs[s.n - 1], FUNCTION(run_waiter))); /* … and what the goroutine was started with the last */
 }
 

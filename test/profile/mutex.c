@@ -36,7 +36,7 @@ TEST(the_unlock_that_lets_a_waiter_go_shows_with_its_delay) {
     CHECK_EQ(s.count, 1);
     CHECK_GE(s.ns, A_WHILE);
     CHECK_LE(s.ns, all);
-    CHECK(is_in(s.pcs[0], FUNCTION(weir_mutex_unlock)));
+    CHECK(is_call(s.pcs[0], FUNCTION(weir_mutex_unlock)));
     CHECK_EQ(sum_now(WR_PROFILE_MUTEX, waits_for_mutex).n, 0);
     until_all_have_ended();
 }

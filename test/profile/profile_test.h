@@ -68,6 +68,8 @@ static inline void drop_profile(struct profile *p) {
 
 /* By the unwind tables, which are there even where no names are. It looks one byte before pc. */
 static inline bool is_in(uintptr_t pc, function *fn) { return _Unwind_FindEnclosingFunction((void *)pc) == (void *)fn; }
+/* A call of the public function fn. Optimised at link time, a part of it may be a function of its own. */
+static inline bool is_call(uintptr_t pc, function *fn) { return is_in(pc, fn) || wr_in_public_function(pc); }
 static inline bool on_stack(const struct stack *s, function *fn) {
     for (size_t i = 0; i < s->n; i++)
         if (is_in(s->pcs[i], fn)) return true;
