@@ -124,8 +124,6 @@ int wr_prove_in_turn(bool heal, struct wr_inside_proven *proven, struct wr_reply
 
 /* A stack with what was counted on it. */
 struct wr_sample {
-    struct wr_sample *next;  /* in its bucket */
-    uint64_t hash;
     int64_t count, nanoseconds;
     size_t order;            /* how many came before it */
     const char *labels;      /* as in struct wr_inside_stack */
@@ -135,14 +133,14 @@ struct wr_sample {
 
 /* Zeroed: none yet. */
 struct wr_samples {
-    struct wr_sample **buckets; /* n_buckets, a power of two */
-    size_t n_buckets, n;
+    struct wr_sample **samples;
+    size_t n, room;
     bool subtract;              /* what is added now counts negative */
     bool no_memory;
 };
 wr_inside_visit wr_samples_add; /* arg: struct wr_samples */
 /* Those that are not zero, in an array that the caller frees, with the largest `nanoseconds`, or else counts, first. NULL: no memory. */
-struct wr_sample **wr_samples_sorted(const struct wr_samples *s, size_t *n);
+struct wr_sample **wr_samples_sorted(struct wr_samples *s, size_t *n);
 void wr_samples_free(struct wr_samples *s);
 
 /* One label after the other; the texts are valid in the call alone. */
@@ -151,9 +149,9 @@ void wr_label_text_each(const char *labels, void (*visit)(const char *key, const
 /* ---- Text (text.c) ----------------------------------------------------------------------------------------- */
 
 /* "NAME profile: total N", and a paragraph a stack. */
-void wr_counts_put(struct wr_reply *r, const struct wr_samples *s, const char *name);
+void wr_counts_put(struct wr_reply *r, struct wr_samples *s, const char *name);
 /* The form that block and mutex profiles have. */
-void wr_contention_put(struct wr_reply *r, const struct wr_samples *s, const char *name);
+void wr_contention_put(struct wr_reply *r, struct wr_samples *s, const char *name);
 enum { WR_INLINED = 16 };  /* functions at one pc */
 
 /* ---- profile.proto (proto.c, mapping.c) -------------------------------------------------------------------- */
@@ -166,7 +164,7 @@ struct wr_profile_kind {
     int64_t period_n;
 };
 /* Add the samples to the reply as a profile.proto, gzipped. duration: nanoseconds that it covers; 0: it is of a moment. */
-void wr_profile_put(struct wr_reply *r, const struct wr_samples *s, const struct wr_profile_kind *kind, int64_t duration);
+void wr_profile_put(struct wr_reply *r, struct wr_samples *s, const struct wr_profile_kind *kind, int64_t duration);
 
 struct wr_mapping {
     uintptr_t lo, hi, offset;  /* executable; where in the file it begins */

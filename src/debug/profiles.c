@@ -14,7 +14,7 @@ struct profile {
     struct wr_profile_kind values;
     bool proves;                      /* a proof comes first */
     bool dumps;                       /* debug=2 is something of its own */
-    void (*text)(struct wr_reply *r, const struct wr_samples *s, const char *name);
+    void (*text)(struct wr_reply *r, struct wr_samples *s, const char *name);
     const char *text_name;
 };
 

@@ -284,7 +284,7 @@ static void write_profile(struct wr_reply *r, struct build *b, const struct wr_p
     wr_reply_gzip(r);
 }
 
-void wr_profile_put(struct wr_reply *r, const struct wr_samples *samples, const struct wr_profile_kind *kind, int64_t duration) {
+void wr_profile_put(struct wr_reply *r, struct wr_samples *samples, const struct wr_profile_kind *kind, int64_t duration) {
     struct build b = { .no_memory = false };
     size_t n;
     struct wr_sample **sorted = wr_samples_sorted(samples, &n);

@@ -1,66 +1,55 @@
-/* Stacks and what was counted on them: sums, and differences of two looks. Of one thread. */
+/*
+ * Stacks and what was counted on them: sums, and differences of two looks. Of one thread. What is added lies in the order in which it came;
+ * what is of one stack is found by sorting, once all is there.
+ */
 #include "debug/debug.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static uint64_t hash_of(const struct wr_inside_stack *s) {
-    uint64_t hash = 0xcbf29ce484222325ULL;
-    for (size_t i = 0; i < s->n; i++) hash = (hash ^ s->pcs[i]) * 0x9e3779b97f4a7c15ULL, hash ^= hash >> 32;
-    for (const char *c = s->labels; *c; c++) hash = (hash ^ (unsigned char)*c) * 0x100000001b3ULL;
-    return hash;
-}
-
-static bool grow(struct wr_samples *all) {
-    size_t n = all->n_buckets ? 2 * all->n_buckets : 256;
-    struct wr_sample **buckets = calloc(n, sizeof(struct wr_sample *));
-    if (!buckets) return all->n_buckets > 0;
-    for (size_t i = 0; i < all->n_buckets; i++)
-        for (struct wr_sample *s = all->buckets[i], *next; s; s = next) {
-            next = s->next;
-            s->next = buckets[s->hash & (n - 1)];
-            buckets[s->hash & (n - 1)] = s;
-        }
-    free(all->buckets);
-    all->buckets = buckets;
-    all->n_buckets = n;
-    return true;
-}
-
-static bool same(const struct wr_sample *s, uint64_t hash, const struct wr_inside_stack *stack) {
-    return s->hash == hash && s->n == stack->n && !memcmp(s->pcs, stack->pcs, s->n * sizeof *s->pcs) &&
-           !strcmp(s->labels, stack->labels);
-}
-
-static struct wr_sample *find_or_make(struct wr_samples *all, const struct wr_inside_stack *stack) {
-    uint64_t hash = hash_of(stack);
-    if (all->n >= all->n_buckets && !grow(all)) return NULL;
-    struct wr_sample **bucket = &all->buckets[hash & (all->n_buckets - 1)];
-    for (struct wr_sample *s = *bucket; s; s = s->next)
-        if (same(s, hash, stack)) return s;
+static struct wr_sample *copy_of(const struct wr_inside_stack *stack) {
     size_t pcs = stack->n * sizeof *stack->pcs;
     struct wr_sample *s = calloc(1, sizeof *s + pcs + strlen(stack->labels) + 1);
     if (!s) return NULL;
-    s->hash = hash, s->order = all->n++, s->n = stack->n;
+    s->n = stack->n;
     memcpy(s->pcs, stack->pcs, pcs);
     s->labels = strcpy((char *)(s->pcs + s->n), stack->labels);
-    s->next = *bucket;
-    *bucket = s;
     return s;
+}
+
+static bool has_room(struct wr_samples *all) {
+    if (all->n < all->room) return true;
+    size_t room = all->room ? 2 * all->room : 256;
+    struct wr_sample **larger = realloc(all->samples, room * sizeof(struct wr_sample *));
+    if (!larger) return false;
+    all->samples = larger, all->room = room;
+    return true;
 }
 
 void wr_samples_add(const struct wr_inside_stack *stack, void *arg) {
     struct wr_samples *all = arg;
-    struct wr_sample *s = all->no_memory ? NULL : find_or_make(all, stack);
+    struct wr_sample *s = !all->no_memory && has_room(all) ? copy_of(stack) : NULL;
     if (!s) {
         all->no_memory = true;
         return;
     }
-    s->count += all->subtract ? -(int64_t)stack->count : (int64_t)stack->count;
-    s->nanoseconds += all->subtract ? -(int64_t)stack->nanoseconds : (int64_t)stack->nanoseconds;
+    s->order = all->n;
+    s->count = all->subtract ? -(int64_t)stack->count : (int64_t)stack->count;
+    s->nanoseconds = all->subtract ? -(int64_t)stack->nanoseconds : (int64_t)stack->nanoseconds;
+    all->samples[all->n++] = s;
 }
 
+static int compare_stacks(const struct wr_sample *x, const struct wr_sample *y) {
+    if (x->n != y->n) return x->n < y->n ? -1 : 1;
+    int order = memcmp(x->pcs, y->pcs, x->n * sizeof *x->pcs);
+    return order ? order : strcmp(x->labels, y->labels);
+}
+static int by_stack(const void *a, const void *b) {
+    const struct wr_sample *x = *(struct wr_sample *const *)a, *y = *(struct wr_sample *const *)b;
+    int order = compare_stacks(x, y);
+    return order ? order : x->order < y->order ? -1 : x->order > y->order;
+}
 static int largest_first(const void *a, const void *b) {
     const struct wr_sample *x = *(struct wr_sample *const *)a, *y = *(struct wr_sample *const *)b;
     if (x->nanoseconds != y->nanoseconds) return x->nanoseconds > y->nanoseconds ? -1 : 1;
@@ -68,24 +57,36 @@ static int largest_first(const void *a, const void *b) {
     return x->order < y->order ? -1 : x->order > y->order;
 }
 
-struct wr_sample **wr_samples_sorted(const struct wr_samples *all, size_t *n) {
+/* The first of each stack takes over what the others have. */
+static void sum_up(struct wr_samples *all) {
+    size_t n = 0;
+    if (all->n) qsort(all->samples, all->n, sizeof(struct wr_sample *), by_stack);
+    for (size_t i = 0; i < all->n; i++) {
+        struct wr_sample *s = all->samples[i], *first = n ? all->samples[n - 1] : NULL;
+        if (!first || compare_stacks(first, s)) {
+            all->samples[n++] = s;
+            continue;
+        }
+        first->count += s->count, first->nanoseconds += s->nanoseconds;
+        free(s);
+    }
+    all->n = n;
+}
+
+struct wr_sample **wr_samples_sorted(struct wr_samples *all, size_t *n) {
     struct wr_sample **sorted = all->no_memory ? NULL : malloc((all->n + 1) * sizeof(struct wr_sample *));
     *n = 0;
     if (!sorted) return NULL;
-    for (size_t i = 0; i < all->n_buckets; i++)
-        for (struct wr_sample *s = all->buckets[i]; s; s = s->next)
-            if (s->count || s->nanoseconds) sorted[(*n)++] = s;
+    sum_up(all);
+    for (size_t i = 0; i < all->n; i++)
+        if (all->samples[i]->count || all->samples[i]->nanoseconds) sorted[(*n)++] = all->samples[i];
     qsort(sorted, *n, sizeof(struct wr_sample *), largest_first);
     return sorted;
 }
 
 void wr_samples_free(struct wr_samples *all) {
-    for (size_t i = 0; i < all->n_buckets; i++)
-        for (struct wr_sample *s = all->buckets[i], *next; s; s = next) {
-            next = s->next;
-            free(s);
-        }
-    free(all->buckets);
+    for (size_t i = 0; i < all->n; i++) free(all->samples[i]);
+    free(all->samples);
     *all = (struct wr_samples){ 0 };
 }
 

@@ -24,7 +24,7 @@ static void hint_put(struct wr_reply *r) {
     if (!wr_inside->has_lines()) wr_reply_put(r, "# weir was built without libdw, so there are no lines; addr2line knows them\n");
 }
 
-void wr_counts_put(struct wr_reply *r, const struct wr_samples *all, const char *name) {
+void wr_counts_put(struct wr_reply *r, struct wr_samples *all, const char *name) {
     size_t n;
     int64_t total = 0;
     struct wr_sample **sorted = wr_samples_sorted(all, &n);
@@ -40,7 +40,7 @@ void wr_counts_put(struct wr_reply *r, const struct wr_samples *all, const char 
 }
 
 /* A "cycle" is a nanosecond here. */
-void wr_contention_put(struct wr_reply *r, const struct wr_samples *all, const char *name) {
+void wr_contention_put(struct wr_reply *r, struct wr_samples *all, const char *name) {
     size_t n;
     struct wr_sample **sorted = wr_samples_sorted(all, &n);
     if (!sorted) r->no_memory = true;
