@@ -94,6 +94,17 @@ void wr_stream_end(int fd);
 /* Is this a handler's? NULL: then the reply has the error. On the loop's thread; quick. */
 wr_handler *wr_route(const struct wr_request *r, struct wr_reply *reply);
 
+/* What there is below /debug/pprof/, the index first: as it is routed, and as the index lists it. */
+struct wr_page {
+    const char *name;
+    wr_handler *handler;
+    enum { WR_PLAIN, WR_COUNTED, WR_PROVEN } shows; /* beside it: nothing; how many `kind` has; how many the last proof found */
+    enum wr_inside_kind kind;
+    const char *text;
+};
+enum { WR_PAGES = 9 };
+extern const struct wr_page wr_pages[WR_PAGES];
+
 /* Start the loop on a listening socket. 0, -ENOMEM, -EAGAIN. Called once in a process. */
 int wr_loop_start(int listener);
 /* In a forked child: close what belongs to the parent's clients. */

@@ -32,31 +32,17 @@ static void leaked_put(struct wr_reply *r) {
 }
 
 void wr_index_page(struct wr_request *q, struct wr_reply *r) {
-    static const struct {
-        const char *name, *text;
-        enum { COUNTED, LEAKED, PLAIN } count;
-        enum wr_inside_kind kind;
-    } rows[] = {
-        { "block", "Where goroutines have blocked, if that is recorded (weir_block_profile_rate).", COUNTED, WR_INSIDE_BLOCK },
-        { "cmdline", "The command line, arguments separated by zero bytes.", PLAIN, 0 },
-        { "goroutine", "The stacks of all goroutines. debug=2 shows each, with its state.", COUNTED, WR_INSIDE_GOROUTINES },
-        { "goroutineleak", "Goroutines that have leaked. Asking makes a proof, for which the process pauses for some milliseconds.", LEAKED,
-          WR_INSIDE_LEAKED },
-        { "mutex", "Which unlocks have let others wait, if that is recorded (weir_mutex_profile_fraction).", COUNTED, WR_INSIDE_MUTEX },
-        { "profile", "A CPU profile of seconds=30, for go tool pprof.", PLAIN, 0 },
-        { "symbol", "The functions at addresses: symbol?0x1234+0x5678.", PLAIN, 0 },
-        { "threadcreate", "The runtime's threads, by what they run.", COUNTED, WR_INSIDE_THREADS },
-    };
     (void)q;
     r->type = "text/html; charset=utf-8";
     wr_reply_put(r, "<!DOCTYPE html>\n<html>\n<head><title>/debug/pprof/</title></head>\n<body>\n<h1>/debug/pprof/</h1>\n"
                     "<table>\n<tr><th>Count</th><th>Profile</th><th></th></tr>\n");
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    for (const struct wr_page *page = wr_pages; page < wr_pages + WR_PAGES; page++) {
+        if (!*page->name) continue; /* this one */
         wr_reply_put(r, "<tr><td>");
-        if (rows[i].count == COUNTED) wr_reply_put(r, "%zu", wr_inside->count(rows[i].kind));
-        if (rows[i].count == LEAKED) leaked_put(r);
-        wr_reply_put(r, "</td><td><a href='%s%s'>%s</a></td><td>%s</td></tr>\n", rows[i].name, rows[i].count != PLAIN ? "?debug=1" : "",
-                     rows[i].name, rows[i].text);
+        if (page->shows == WR_COUNTED) wr_reply_put(r, "%zu", wr_inside->count(page->kind));
+        if (page->shows == WR_PROVEN) leaked_put(r);
+        wr_reply_put(r, "</td><td><a href='%s%s'>%s</a></td><td>%s</td></tr>\n", page->name, page->shows != WR_PLAIN ? "?debug=1" : "",
+                     page->name, page->text);
     }
     wr_reply_put(r, "</table>\n<p><a href='goroutine?debug=2'>all goroutines, each with its stack</a></p>\n</body>\n</html>\n");
 }

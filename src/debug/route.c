@@ -6,19 +6,18 @@
 
 #define PPROF "/debug/pprof/"
 
-static const struct {
-    const char *name;
-    wr_handler *handler;
-} pages[] = {
-    { "", wr_index_page },
-    { "block", wr_block_page },
-    { "cmdline", wr_cmdline_page },
-    { "goroutine", wr_goroutine_page },
-    { "goroutineleak", wr_goroutineleak_page },
-    { "mutex", wr_mutex_page },
-    { "profile", wr_cpu_page },
-    { "symbol", wr_symbol_page },
-    { "threadcreate", wr_threadcreate_page },
+const struct wr_page wr_pages[WR_PAGES] = {
+    { "", wr_index_page, WR_PLAIN, 0, "" },
+    { "block", wr_block_page, WR_COUNTED, WR_INSIDE_BLOCK, "Where goroutines have blocked, if that is recorded (weir_block_profile_rate)." },
+    { "cmdline", wr_cmdline_page, WR_PLAIN, 0, "The command line, arguments separated by zero bytes." },
+    { "goroutine", wr_goroutine_page, WR_COUNTED, WR_INSIDE_GOROUTINES, "The stacks of all goroutines. debug=2 shows each, with its state." },
+    { "goroutineleak", wr_goroutineleak_page, WR_PROVEN, WR_INSIDE_LEAKED,
+      "Goroutines that have leaked. Asking makes a proof, for which the process pauses for some milliseconds." },
+    { "mutex", wr_mutex_page, WR_COUNTED, WR_INSIDE_MUTEX,
+      "Which unlocks have let others wait, if that is recorded (weir_mutex_profile_fraction)." },
+    { "profile", wr_cpu_page, WR_PLAIN, 0, "A CPU profile of seconds=30, for go tool pprof." },
+    { "symbol", wr_symbol_page, WR_PLAIN, 0, "The functions at addresses: symbol?0x1234+0x5678." },
+    { "threadcreate", wr_threadcreate_page, WR_COUNTED, WR_INSIDE_THREADS, "The runtime's threads, by what they run." },
 };
 
 static wr_handler *not_allowed(struct wr_reply *reply, const char *allow) {
@@ -40,12 +39,12 @@ static wr_handler *heal(const struct wr_request *q, struct wr_reply *reply) {
 static wr_handler *page(const struct wr_request *q, struct wr_reply *reply, const char *name) {
     char text[8];
     bool heals = !strcmp(name, "goroutineleak") && wr_query_get(q->query, "heal", text, sizeof text) && !strcmp(text, "1");
-    for (size_t i = 0; i < sizeof pages / sizeof pages[0]; i++) {
-        if (strcmp(pages[i].name, name)) continue;
-        bool posts = pages[i].handler == wr_symbol_page;
+    for (size_t i = 0; i < WR_PAGES; i++) {
+        if (strcmp(wr_pages[i].name, name)) continue;
+        bool posts = wr_pages[i].handler == wr_symbol_page;
         if (heals) return q->method == WR_POST ? heal(q, reply) : not_allowed(reply, "POST");
         if (q->method == WR_OTHER || (q->method == WR_POST && !posts)) return not_allowed(reply, posts ? "GET, HEAD, POST" : "GET, HEAD");
-        return pages[i].handler;
+        return wr_pages[i].handler;
     }
     if (q->method != WR_GET && q->method != WR_HEAD) return not_allowed(reply, "GET, HEAD");
     wr_reply_error(reply, 404, "Unknown profile");
