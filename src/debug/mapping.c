@@ -1,6 +1,8 @@
 /* The mappings of this process that hold code, and whose they are, as the loader knows them; the build id from the notes in memory. */
 #include "debug/debug.h"
 
+#include "base/build_id.h"
+
 #include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,24 +15,9 @@ struct list {
     size_t objects; /* seen */
 };
 
-static void read_build_id(const struct dl_phdr_info *info, char *text, size_t size) {
+static void write_build_id(struct wr_build_id id, char *text, size_t size) {
     *text = 0;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
-        if (segment->p_type != PT_NOTE) continue;
-        const char *at = (const char *)(info->dlpi_addr + segment->p_vaddr), *end = at + segment->p_memsz;
-        size_t align = segment->p_align == 8 ? 7 : 3;
-        while (at + sizeof(ElfW(Nhdr)) <= end) {
-            const ElfW(Nhdr) *note = (const void *)at;
-            const char *name = at + sizeof *note;
-            const unsigned char *bytes = (const unsigned char *)name + ((note->n_namesz + align) & ~align);
-            if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 && !memcmp(name, "GNU", 4)) {
-                for (size_t k = 0; k < note->n_descsz && 2 * k + 2 < size; k++) snprintf(text + 2 * k, 3, "%02x", bytes[k]);
-                return;
-            }
-            at = (const char *)bytes + ((note->n_descsz + align) & ~align);
-        }
-    }
+    for (size_t i = 0; i < id.size && 2 * i + 2 < size; i++) snprintf(text + 2 * i, 3, "%02x", ((const unsigned char *)id.bytes)[i]);
 }
 
 /* The main program comes first and has no name. */
@@ -59,7 +46,7 @@ static int add_object(struct dl_phdr_info *info, size_t size, void *arg) {
         *m = (struct wr_mapping){ .lo = lo & ~(page - 1), .hi = (lo + segment->p_memsz + page - 1) & ~(page - 1),
                                   .offset = segment->p_offset & ~(page - 1), .file = file_of(info, index) };
         if (!m->file) break;
-        read_build_id(info, m->build_id, sizeof m->build_id);
+        write_build_id(wr_build_id(info), m->build_id, sizeof m->build_id);
         list->n++;
     }
     return 0;

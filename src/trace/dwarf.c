@@ -8,6 +8,8 @@
  */
 #include "trace/trace.h"
 
+#include "base/build_id.h"
+
 #ifdef WEIR_HAVE_LIBDW
 
 #include <dwarf.h>
@@ -24,31 +26,8 @@ WR_PRIVATE static Dwfl *dwfl;
 
 /* ---- The objects of this process --------------------------------------------------------------------- */
 
-struct build_id {
-    const void *bytes;
-    size_t size;
-};
-
-static bool same_build(struct build_id a, struct build_id b) {
+static bool same_build(struct wr_build_id a, struct wr_build_id b) {
     return a.size == b.size && (a.size == 0 || !memcmp(a.bytes, b.bytes, a.size));
-}
-
-/* Of a loaded object, from memory. */
-static struct build_id loaded_build_id(const struct dl_phdr_info *info) {
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
-        if (segment->p_type != PT_NOTE) continue;
-        const char *at = (const char *)(info->dlpi_addr + segment->p_vaddr), *end = at + segment->p_memsz;
-        size_t align = segment->p_align == 8 ? 7 : 3;
-        while (at + sizeof(ElfW(Nhdr)) <= end) {
-            const ElfW(Nhdr) *note = (const void *)at;
-            const char *name = at + sizeof *note, *bytes = name + ((note->n_namesz + align) & ~align);
-            if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 && !memcmp(name, "GNU", 4))
-                return (struct build_id){ bytes, note->n_descsz };
-            at = bytes + ((note->n_descsz + align) & ~align);
-        }
-    }
-    return (struct build_id){ NULL, 0 };
 }
 
 /* dl_iterate_phdr calls this; the main program comes first and has no name. */
@@ -72,7 +51,7 @@ static int report(struct dl_phdr_info *info, size_t size, void *arg) {
     int n = dwfl_module_build_id(module, &bits, &at);
     void **distrusted;
     dwfl_module_info(module, &distrusted, NULL, NULL, NULL, NULL, NULL, NULL);
-    if (!same_build(loaded_build_id(info), (struct build_id){ bits, n > 0 ? (size_t)n : 0 })) *distrusted = &dwfl;
+    if (!same_build(wr_build_id(info), (struct wr_build_id){ bits, n > 0 ? (size_t)n : 0 })) *distrusted = &dwfl;
     return 0;
 }
 
@@ -90,7 +69,7 @@ static bool debug_file_of(int fd, Dwfl_Module *module) {
     Dwarf *dwarf = dwarf_begin(fd, DWARF_C_READ);
     ssize_t m = dwarf ? dwelf_elf_gnu_build_id(dwarf_getelf(dwarf), &found) : -1;
     bool same = n > 0 && m > 0 &&
-                same_build((struct build_id){ bits, (size_t)n }, (struct build_id){ found, (size_t)m });
+                same_build((struct wr_build_id){ bits, (size_t)n }, (struct wr_build_id){ found, (size_t)m });
     dwarf_end(dwarf);
     return same;
 }
