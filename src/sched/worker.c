@@ -83,8 +83,9 @@ static struct g *steal_some(struct m *m, struct p *p, bool also_next) {
         struct p *victim = atomic_load_explicit(&wr_sched.ps[(start + i) % n], memory_order_relaxed);
         if (victim == p) continue;
         struct g *g = wr_steal(p, victim, also_next);
-        if (g) wr_tally(m, WR_STEALS);
-        if (g) return g;
+        if (!g) continue;
+        wr_tally(m, WR_STEALS);
+        return g;
     }
     return NULL;
 }
