@@ -45,6 +45,9 @@
 /* Set before anything else here runs. */
 extern const struct wr_inside *wr_inside;
 
+/* Nanoseconds of CLOCK_MONOTONIC, as weir_now has it. */
+int64_t wr_monotonic(void);
+
 /* "weir: …" on standard error. */
 __attribute__((format(printf, 1, 2))) void wr_say(const char *fmt, ...);
 

@@ -22,7 +22,6 @@
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -123,17 +122,13 @@ static void make_answer(struct wr_work *w) {
 
 bool wr_request_sleep(struct wr_request *asked, int64_t seconds) {
     const struct request *r = wr_container(asked, struct request, asked);
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    int64_t end = now.tv_sec + (seconds < 1000000000 ? seconds : 1000000000), nanoseconds = now.tv_nsec;
-    for (;;) {
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        int64_t ms = (end - now.tv_sec) * 1000 + (nanoseconds - now.tv_nsec + 999999) / 1000000;
-        if (ms <= 0) return true;
+    const int64_t ms = 1000000, second = 1000 * ms;
+    int64_t end = wr_monotonic() + (seconds < 1000000000 ? seconds : 1000000000) * second, left;
+    while ((left = (end - wr_monotonic() + ms - 1) / ms) > 0) {
         struct pollfd p = { .fd = r->client->socket - 1, .events = POLLRDHUP };
-        int n = poll(&p, 1, ms < 1000000 ? (int)ms : 1000000);
-        if (n > 0) return false;
+        if (poll(&p, 1, left < 1000000 ? (int)left : 1000000) > 0) return false;
     }
+    return true;
 }
 
 int wr_request_stream(struct wr_request *asked) {

@@ -106,26 +106,25 @@ static void sites(const struct page *p, const struct wr_metrics *m) {
 
 /* Proofs are told of in monotonic time; the page has the time of day, from which a reader's clock makes an age. */
 static double time_of_day(weir_time when) {
-    struct timespec now, day;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    struct timespec day;
     clock_gettime(CLOCK_REALTIME, &day);
-    int64_t age = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec - when;
-    return (double)day.tv_sec + seconds(day.tv_nsec - age);
+    return (double)day.tv_sec + seconds(day.tv_nsec - (wr_monotonic() - when));
 }
 
 static void leaks(const struct page *p, const struct wr_metrics *m) {
-    counter(p, "weir_leak_proofs", "Proofs of leaks that came to a result.", m->proofs);
-    counter(p, "weir_leak_proofs_inconclusive", "Proofs of leaks that came to none.", m->inconclusive_proofs);
-    if (m->proofs == 0) return; /* nobody knows */
-    gauge(p, "weir_leaked_goroutines", "", "Goroutines that had leaked at the time of the last proof.", m->leaked);
+    counter(p, "weir_leak_proofs", "Proofs of leaks that came to a result.", m->proofs.n);
+    counter(p, "weir_leak_proofs_inconclusive", "Proofs of leaks that came to none.", m->proofs.inconclusive);
+    if (m->proofs.n == 0) return; /* nobody knows */
+    gauge(p, "weir_leaked_goroutines", "", "Goroutines that had leaked at the time of the last proof.", m->proofs.leaked);
     family(p, "weir_leak_proof_timestamp_seconds", "gauge", "seconds", "When the last proof came to its result, in seconds since 1970.");
-    wr_reply_put(p->to, "weir_leak_proof_timestamp_seconds %.3f\n", time_of_day(m->proved_at));
+    wr_reply_put(p->to, "weir_leak_proof_timestamp_seconds %.3f\n", time_of_day(m->proofs.at));
     family(p, "weir_leak_proof_duration_seconds", "gauge", "seconds", "How long the last proof took, most of it in a process of its own.");
-    wr_reply_put(p->to, "weir_leak_proof_duration_seconds %.9g\n", seconds(m->proof_took));
+    wr_reply_put(p->to, "weir_leak_proof_duration_seconds %.9g\n", seconds(m->proofs.took));
     family(p, "weir_leak_proof_pause_seconds", "gauge", "seconds", "For how long the last proof stopped the program.");
-    wr_reply_put(p->to, "weir_leak_proof_pause_seconds %.9g\n", seconds(m->proof_paused));
+    wr_reply_put(p->to, "weir_leak_proof_pause_seconds %.9g\n", seconds(m->proofs.paused));
 }
 
+_Static_assert(WR_LATENCY_EVERY == 256, "the text below says so");
 static void latency(const struct page *p, const struct wr_counts *c) {
     static const char name[] = "weir_scheduling_latency_seconds";
     uint64_t sum = 0;
@@ -165,10 +164,6 @@ static void resources(const struct page *p, const struct wr_counts *c) {
 void wr_metrics_page(struct wr_request *request, struct wr_reply *reply) {
     struct page p = { reply, wr_wants_openmetrics(request->accept) };
     struct wr_metrics m;
-    if (!wr_inside->metrics) {
-        wr_reply_error(reply, 501, "this build of weir counts nothing");
-        return;
-    }
     wr_inside->metrics(&m);
     reply->type = p.open ? open_type : text_type;
     goroutines(&p, &m.sched);

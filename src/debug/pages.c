@@ -1,10 +1,11 @@
 /* The pages that are no profiles: index, cmdline, symbol; and healing. */
 #include "debug/debug.h"
 
+#include "profile/profile.h"
+
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 /* ---- The index ---------------------------------------------------------------------------------------------- */
@@ -18,13 +19,11 @@ static void age_put(struct wr_reply *r, weir_duration age) {
 
 /* Nobody having asked is not the same as there being none. */
 static void leaked_put(struct wr_reply *r) {
-    struct wr_inside_proof last;
-    struct timespec now;
-    wr_inside->last_proof(&last);
-    if (last.proofs) {
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        wr_reply_put(r, "%zu (proven ", last.leaked);
-        age_put(r, now.tv_sec * WEIR_SECOND + now.tv_nsec - last.at);
+    struct wr_proofs last;
+    wr_inside->proofs(&last);
+    if (last.n) {
+        wr_reply_put(r, "%" PRIu64 " (proven ", last.leaked);
+        age_put(r, wr_monotonic() - last.at);
         wr_reply_put(r, " ago)");
     } else {
         wr_reply_put(r, last.inconclusive ? "asked, without a result" : "never asked");

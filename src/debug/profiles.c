@@ -4,7 +4,6 @@
 #include "debug/debug.h"
 
 #include <stdio.h>
-#include <time.h>
 
 static const char *const octets = "application/octet-stream";
 
@@ -17,12 +16,6 @@ struct profile {
     void (*text)(struct wr_reply *r, struct wr_samples *s, const char *name);
     const char *text_name;
 };
-
-static int64_t now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* ---- Proofs ------------------------------------------------------------------------------------------------- */
 
@@ -61,10 +54,7 @@ static void dump(struct wr_request *q, struct wr_reply *reply) {
     wr_stream_end(fd);
 }
 
-static void moment(struct wr_request *q, struct wr_reply *reply, const struct profile *p) {
-    char text[64];
-    int64_t debug = 0;
-    if (wr_query_get(q->query, "debug", text, sizeof text)) (void)wr_parse_integer(text, &debug);
+static void moment(struct wr_request *q, struct wr_reply *reply, const struct profile *p, int64_t debug) {
     if (debug <= 0) {
         reply->type = octets;
         snprintf(reply->file, sizeof reply->file, "%s", p->name);
@@ -83,14 +73,12 @@ static void moment(struct wr_request *q, struct wr_reply *reply, const struct pr
     wr_samples_free(&s);
 }
 
-static void difference(struct wr_request *q, struct wr_reply *reply, const struct profile *p, const char *seconds_text) {
-    char text[64];
-    int64_t seconds, debug = 0;
+static void difference(struct wr_request *q, struct wr_reply *reply, const struct profile *p, int64_t debug, const char *seconds_text) {
+    int64_t seconds;
     if (wr_parse_integer(seconds_text, &seconds) || seconds <= 0) {
         wr_reply_error(reply, 400, "invalid value for \"seconds\" - must be a positive integer");
         return;
     }
-    if (wr_query_get(q->query, "debug", text, sizeof text)) (void)wr_parse_integer(text, &debug);
     if (debug != 0) {
         wr_reply_error(reply, 400, "seconds and debug params are incompatible");
         return;
@@ -99,18 +87,20 @@ static void difference(struct wr_request *q, struct wr_reply *reply, const struc
     snprintf(reply->file, sizeof reply->file, "%s-delta", p->name);
     if (q->method == WR_HEAD) return;
     struct wr_samples s = { .subtract = true };
-    int64_t start = now();
+    int64_t start = wr_monotonic();
     if (!look(p, &s, reply) && wr_request_sleep(q, seconds)) {
         s.subtract = false;
-        if (!look(p, &s, reply)) wr_profile_put(reply, &s, &p->values, now() - start);
+        if (!look(p, &s, reply)) wr_profile_put(reply, &s, &p->values, wr_monotonic() - start);
     }
     wr_samples_free(&s);
 }
 
 static void serve(struct wr_request *q, struct wr_reply *reply, const struct profile *p) {
-    char seconds[64];
-    if (wr_query_get(q->query, "seconds", seconds, sizeof seconds) && *seconds) difference(q, reply, p, seconds);
-    else moment(q, reply, p);
+    char text[64];
+    int64_t debug = 0; /* also what is no number */
+    if (wr_query_get(q->query, "debug", text, sizeof text)) (void)wr_parse_integer(text, &debug);
+    if (wr_query_get(q->query, "seconds", text, sizeof text) && *text) difference(q, reply, p, debug, text);
+    else moment(q, reply, p, debug);
 }
 
 /* ---- Which there are ---------------------------------------------------------------------------------------- */
@@ -172,7 +162,7 @@ void wr_cpu_page(struct wr_request *q, struct wr_reply *reply) {
     reply->type = octets;
     snprintf(reply->file, sizeof reply->file, "profile");
     if (q->method == WR_HEAD) return;
-    int64_t start = now();
+    int64_t start = wr_monotonic();
     int e = wr_inside->cpu_start(HZ);
     if (e) {
         wr_reply_error(reply, 500, "Could not enable CPU profiling: %s",
@@ -182,6 +172,6 @@ void wr_cpu_page(struct wr_request *q, struct wr_reply *reply) {
     struct wr_samples s = { 0 };
     (void)wr_request_sleep(q, seconds);
     (void)wr_inside->cpu_stop(wr_samples_add, &s);
-    wr_profile_put(reply, &s, &kind, now() - start);
+    wr_profile_put(reply, &s, &kind, wr_monotonic() - start);
     wr_samples_free(&s);
 }

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 const struct wr_inside *wr_inside;
@@ -31,6 +32,12 @@ void wr_say(const char *fmt, ...) {
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
     fprintf(stderr, "weir: %s\n", text);
+}
+
+int64_t wr_monotonic(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 /* ---- The core ----------------------------------------------------------------------------------------------- */

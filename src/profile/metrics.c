@@ -57,25 +57,26 @@ static void add_other(const struct weir_site_ *site, void *arg) {
 
 /* ---- The last proof ---------------------------------------------------------------------------------------------- */
 
-static struct {
-    struct wr_lock lock; /* rank LEAF */
-    uint64_t n, inconclusive, leaked;
-    weir_time at;
-    weir_duration took, paused;
-} proofs;
+static struct wr_lock proofs_lock; /* rank LEAF */
+static struct wr_proofs proofs;
 
 void wr_metrics_proved(uint64_t leaked, weir_duration took, weir_duration paused) {
     weir_time now = wr_now();
-    wr_lock(&proofs.lock, WR_RANK_LEAF);
-    proofs.n++;
-    proofs.leaked = leaked, proofs.at = now, proofs.took = took, proofs.paused = paused;
-    wr_unlock(&proofs.lock, WR_RANK_LEAF);
+    wr_lock(&proofs_lock, WR_RANK_LEAF);
+    proofs = (struct wr_proofs){ proofs.n + 1, now, leaked, took, paused, proofs.inconclusive };
+    wr_unlock(&proofs_lock, WR_RANK_LEAF);
 }
 
 void wr_metrics_not_proved(void) {
-    wr_lock(&proofs.lock, WR_RANK_LEAF);
+    wr_lock(&proofs_lock, WR_RANK_LEAF);
     proofs.inconclusive++;
-    wr_unlock(&proofs.lock, WR_RANK_LEAF);
+    wr_unlock(&proofs_lock, WR_RANK_LEAF);
+}
+
+void wr_proofs_take(struct wr_proofs *p) {
+    wr_lock(&proofs_lock, WR_RANK_LEAF);
+    *p = proofs;
+    wr_unlock(&proofs_lock, WR_RANK_LEAF);
 }
 
 /* ---- All of it ------------------------------------------------------------------------------------------------------ */
@@ -92,11 +93,7 @@ void wr_metrics_take(struct wr_metrics *m) {
         if (s) list_sites(m, s);
         free(s);
     }
-    wr_lock(&proofs.lock, WR_RANK_LEAF);
-    m->proofs = proofs.n, m->inconclusive_proofs = proofs.inconclusive;
-    m->leaked = proofs.leaked, m->proved_at = proofs.at;
-    m->proof_took = proofs.took, m->proof_paused = proofs.paused;
-    wr_unlock(&proofs.lock, WR_RANK_LEAF);
+    wr_proofs_take(&m->proofs);
     errno = saved_errno;
 }
 

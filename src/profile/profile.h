@@ -60,6 +60,16 @@ struct wr_metric_site {
     uint64_t count;
 };
 
+/* Proofs of leaks, by whomever. */
+struct wr_proofs {
+    uint64_t n;                      /* that came to a result; 0: what follows says nothing */
+    weir_time at;                    /* when the last of them ended */
+    uint64_t leaked;                 /* how many goroutines it found */
+    weir_duration took;
+    weir_duration paused;            /* for how long it stopped the process */
+    uint64_t inconclusive;           /* those that came to none */
+};
+
 /* "In total" is since the process began, through all runs of the runtime; all else is of this moment, and 0 while none runs. */
 struct wr_metrics {
     struct wr_counts sched;          /* what the scheduler counts: sched/sched.h */
@@ -69,17 +79,14 @@ struct wr_metrics {
     size_t n_sites;
     uint64_t other_sites;            /* started in places that are not listed */
 
-    /* Proofs of leaks that came to a result. None yet: proofs is 0, and what follows means nothing. */
-    uint64_t proofs;
-    uint64_t inconclusive_proofs;    /* and those that did not */
-    weir_time proved_at;             /* when the last one ended */
-    uint64_t leaked;                 /* how many goroutines it found */
-    weir_duration proof_took;
-    weir_duration proof_paused;      /* for how long it stopped the process */
+    struct wr_proofs proofs;
 };
 
 /* Fill *m. Visits every goroutine without holding any: about 0.1 µs each. Holds off the end of the runtime meanwhile. Any thread. */
 void wr_metrics_take(struct wr_metrics *m);
+
+/* Fill *p, which is a part of that, and costs nothing. */
+void wr_proofs_take(struct wr_proofs *p);
 
 /* For the leak room: a proof has come to this result; or to none. Any thread. */
 void wr_metrics_proved(uint64_t leaked, weir_duration took, weir_duration paused);

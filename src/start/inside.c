@@ -99,12 +99,6 @@ static int prove(bool heal, struct wr_inside_proven *proven) {
     return n < 0 ? n : 0;
 }
 
-static void last_proof(struct wr_inside_proof *last) {
-    struct wr_metrics m;
-    wr_metrics_take(&m);
-    *last = (struct wr_inside_proof){ m.proofs, m.proved_at, m.leaked, m.inconclusive_proofs };
-}
-
 /* ---- Names -------------------------------------------------------------------------------------------------- */
 
 struct call {
@@ -153,7 +147,7 @@ static const struct wr_inside inside = {
     .stacks = stacks,
     .dump = weir_dump,
     .prove = prove,
-    .last_proof = last_proof,
+    .proofs = wr_proofs_take,
     .on_large_stack = on_large_stack,
     .names = names,
     .has_lines = wr_symbol_has_lines,

@@ -37,20 +37,13 @@ struct wr_inside_name {
     uintptr_t offset;      /* of pc − 1 in it */
 };
 
-/* Proofs of leaks so far, by whomever. */
-struct wr_inside_proof {
-    uint64_t proofs;       /* that came to a result; 0: none, and what follows says nothing */
-    weir_time at;          /* when the last of them ended */
-    size_t leaked;         /* what it found */
-    uint64_t inconclusive; /* those that came to none */
-};
-
 struct wr_inside_proven {
     size_t leaked, healed;
     char why[240];         /* of an error, for a reader */
 };
 
 struct wr_metrics;         /* src/profile/profile.h */
+struct wr_proofs;
 
 struct wr_inside {
     uint32_t version, size;
@@ -58,7 +51,7 @@ struct wr_inside {
     /* Make a thread of weir's own, as wr_helper_thread of sched/sched.h. */
     int (*thread)(size_t stack, void (*fn)(void *), void *arg);
 
-    /* How many there are of what `stacks` would visit, cheaply; of LEAKED: use last_proof. */
+    /* How many there are of what `stacks` would visit, cheaply; of LEAKED: use `proofs`. */
     size_t (*count)(enum wr_inside_kind what);
     /* Visit them, most first where they are goroutines. 0, -ENOMEM. */
     int (*stacks)(enum wr_inside_kind what, wr_inside_visit *visit, void *arg);
@@ -66,7 +59,7 @@ struct wr_inside {
     int (*dump)(int fd, int level);
     /* A proof, and healing if wanted. 0; -EBUSY: inconclusive, *proven says why; -ENOMEM. */
     int (*prove)(bool heal, struct wr_inside_proven *proven);
-    void (*last_proof)(struct wr_inside_proof *last);
+    void (*proofs)(struct wr_proofs *p); /* wr_proofs_take of profile/profile.h */
     /* What weir_mutex_profile_fraction has been given. */
     int (*mutex_fraction)(void);
 

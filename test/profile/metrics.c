@@ -261,8 +261,8 @@ static NOT_INLINED void leak_one(void) {
     test_until_n_parked(1, "chan receive");
 }
 TEST(no_proof_so_far_is_told_from_none_leaked) {
-    CHECK_EQ(metrics().proofs, 0);
-    CHECK_EQ(metrics().inconclusive_proofs, 0);
+    CHECK_EQ(metrics().proofs.n, 0);
+    CHECK_EQ(metrics().proofs.inconclusive, 0);
 }
 TEST(the_last_proof_is_told_of) {
 #ifdef TEST_TSAN
@@ -272,21 +272,21 @@ TEST(the_last_proof_is_told_of) {
     leak_one();
     CHECK_EQ(weir_leaks(NULL), 0); /* a variable has the channel yet */
     struct wr_metrics m = metrics();
-    CHECK_EQ(m.proofs, 1);
-    CHECK_EQ(m.leaked, 0);
+    CHECK_EQ(m.proofs.n, 1);
+    CHECK_EQ(m.proofs.leaked, 0);
     ch.chan_ = NULL;
     int leaked = weir_leaks(NULL);
     CHECK_GE(leaked, 0);
     m = metrics();
-    CHECK_EQ(m.proofs, 2);
-    CHECK_EQ(m.leaked, leaked);
-    CHECK(m.proved_at >= start && m.proved_at <= weir_now());
-    CHECK(m.proof_paused > 0 && m.proof_took >= m.proof_paused && m.proof_took <= weir_now() - start);
+    CHECK_EQ(m.proofs.n, 2);
+    CHECK_EQ(m.proofs.leaked, leaked);
+    CHECK(m.proofs.at >= start && m.proofs.at <= weir_now());
+    CHECK(m.proofs.paused > 0 && m.proofs.took >= m.proofs.paused && m.proofs.took <= weir_now() - start);
 }
 static void does_not_answer(int signo) { (void)signo; }
 PLAIN_TEST(a_proof_without_a_runtime_is_none) {
     CHECK_EQ(weir_leaks(NULL), 0);
-    CHECK_EQ(metrics().proofs, 0);
+    CHECK_EQ(metrics().proofs.n, 0);
 }
 static int proves(void *arg) {
     CHECK_EQ(weir_leaks(NULL), -EBUSY);
@@ -296,8 +296,8 @@ PLAIN_TEST(an_inconclusive_proof_is_counted_as_that) {
     int result = 0;
     signal(SIGURG, does_not_answer);
     CHECK_EQ(weir_run(proves, &result), 0);
-    CHECK_EQ(metrics().proofs, 0);
-    CHECK_EQ(metrics().inconclusive_proofs, 1);
+    CHECK_EQ(metrics().proofs.n, 0);
+    CHECK_EQ(metrics().proofs.inconclusive, 1);
 }
 
 /* ---- Runs of the runtime ------------------------------------------------------------------------------------------- */
