@@ -2,18 +2,7 @@
 # /metrics: what it says of a program, in both of its formats; and that the rules and the dashboard of packaging/ speak of that.
 set -u
 . "$WEIR_SRC/test/support/script.sh"
-no_proxy='*'
-LD_LIBRARY_PATH=$WEIR_BUILD
-export no_proxy LD_LIBRARY_PATH
-
-pid=
-end_program() {
-    [ -z "$pid" ] || { exec 9>&-; kill -KILL $pid 2>/dev/null; wait $pid 2>/dev/null; }
-    pid=
-}
-trap 'end_program; rm -rf "$tmp"' EXIT
-libdw=
-nm "$WEIR_BUILD/libweir.a" 2>/dev/null | grep -q ' U dwfl_begin$' && libdw=-ldw
+. "$WEIR_SRC/test/support/debugged.sh"
 
 # Goroutines whose numbers are known: 5 wait to send, one of them for what nobody will receive; 3 to receive; 2 sleep; main sends the
 # last one. More lines start one than a page lists. The name of the file is one that must be escaped.
@@ -76,12 +65,7 @@ settled() { page settled && is 'weir_goroutines{state="waiting",reason="chan rec
 
 the_program_runs() {
     $CC -O1 -g -D_GNU_SOURCE -I"$WEIR_SRC/include" -I"$tmp" "$tmp/program.c" "$WEIR_BUILD/libweir.a" -pthread $libdw -o "$tmp/program" || return 1
-    mkfifo "$tmp/in" && : >"$tmp/out"
-    WEIR_DEBUG_ADDR=127.0.0.1:0 "$tmp/program" <"$tmp/in" >"$tmp/out" 2>"$tmp/err" &
-    pid=$!
-    exec 9>"$tmp/in"
-    until_it grep -q ready "$tmp/out" || { cat "$tmp/err"; return 1; }
-    url=http://127.0.0.1:$(sed -n 's/.*listens on port \([0-9]*\)$/\1/p' "$tmp/err")
+    start "$tmp/program" || return 1
     until_it settled || { cat "$tmp/not_yet"; return 1; }
     page before && page before_open -H "Accept: $prometheus_accepts"
 }

@@ -1,5 +1,5 @@
-# For scripts that look into test/programs/debugged.c by the debug server, after script.sh: builds it as $tmp/by_archive and
-# $tmp/by_library, starts it, and fetches from it.
+# For scripts that look into a program by the debug server, after script.sh: starts one that prints "ready" and goes on until its
+# standard input ends, and fetches from it. Builds test/programs/debugged.c, which is such a one, as $tmp/by_archive and $tmp/by_library.
 
 no_proxy='*'
 LD_LIBRARY_PATH=$WEIR_BUILD
