@@ -96,21 +96,6 @@ END
         ! readelf -d "$lib/libweir.so" | grep 'NEEDED.*curl'
 }
 
-http_cmake_package() {
-    mkdir -p "$tmp/cmake-http/build" && cp "$tmp/http.c" "$tmp/cmake-http/" && cat >"$tmp/cmake-http/CMakeLists.txt" <<'END' &&
-cmake_minimum_required(VERSION 3.16)
-project(user C)
-find_package(weir 0.1 REQUIRED)
-add_executable(user http.c)
-target_link_libraries(user weir::http)
-add_executable(user_static http.c)
-target_link_libraries(user_static weir::http_static)
-END
-        cmake -S "$tmp/cmake-http" -B "$tmp/cmake-http/build" -DCMAKE_PREFIX_PATH="$root$prefix" -DCMAKE_C_COMPILER="${CC##* }" &&
-        cmake --build "$tmp/cmake-http/build" &&
-        exits_with 40 "$tmp/cmake-http/build/user" && exits_with 40 "$tmp/cmake-http/build/user_static"
-}
-
 # libweir-debug: the same. The shared library must not bring a core, for a program may have one in itself.
 debug_links() {
     cat >"$tmp/debug.c" <<'END' &&
@@ -132,35 +117,21 @@ END
         ! readelf -d "$lib/libweir-debug.so" | grep 'NEEDED.*libweir' && ! readelf -d "$lib/libweir.so" | grep 'NEEDED.*microhttpd'
 }
 
-debug_cmake_package() {
-    mkdir -p "$tmp/cmake-debug/build" && cp "$tmp/debug.c" "$tmp/cmake-debug/" && cat >"$tmp/cmake-debug/CMakeLists.txt" <<'END' &&
-cmake_minimum_required(VERSION 3.16)
-project(user C)
-find_package(weir 0.1 REQUIRED)
-add_executable(user debug.c)
-target_link_libraries(user weir::debug)
-add_executable(user_static debug.c)
-target_link_libraries(user_static weir::debug_static)
-END
-        cmake -S "$tmp/cmake-debug" -B "$tmp/cmake-debug/build" -DCMAKE_PREFIX_PATH="$root$prefix" -DCMAKE_C_COMPILER="${CC##* }" &&
-        cmake --build "$tmp/cmake-debug/build" &&
-        exits_with 40 "$tmp/cmake-debug/build/user" && exits_with 40 "$tmp/cmake-debug/build/user_static"
-}
-
+# cmake_package TARGET SOURCE STATUS: a program of that source, linked with weir::TARGET and weir::TARGET_static, exits so.
 cmake_package() {
-    mkdir -p "$tmp/cmake/build" && cp "$tmp/weir_main.c" "$tmp/cmake/" &&
-        cat >"$tmp/cmake/CMakeLists.txt" <<'END' &&
+    in=$tmp/cmake-$1
+    mkdir -p "$in/build" && cp "$tmp/$2.c" "$in/" && cat >"$in/CMakeLists.txt" <<END &&
 cmake_minimum_required(VERSION 3.16)
 project(user C)
 find_package(weir 0.1 REQUIRED)
-add_executable(user weir_main.c)
-target_link_libraries(user weir::weir)
-add_executable(user_static weir_main.c)
-target_link_libraries(user_static weir::weir_static)
+add_executable(user $2.c)
+target_link_libraries(user weir::$1)
+add_executable(user_static $2.c)
+target_link_libraries(user_static weir::$1_static)
 END
-        cmake -S "$tmp/cmake" -B "$tmp/cmake/build" -DCMAKE_PREFIX_PATH="$root$prefix" -DCMAKE_C_COMPILER="${CC##* }" &&
-        cmake --build "$tmp/cmake/build" &&
-        exits_with 41 "$tmp/cmake/build/user" && exits_with 41 "$tmp/cmake/build/user_static"
+        cmake -S "$in" -B "$in/build" -DCMAKE_PREFIX_PATH="$root$prefix" -DCMAKE_C_COMPILER="${CC##* }" &&
+        cmake --build "$in/build" &&
+        exits_with "$3" "$in/build/user" && exits_with "$3" "$in/build/user_static"
 }
 
 # The functions below run in this shell, so that `installs` sets the paths for the rest.
@@ -173,7 +144,7 @@ check neither_main_nor_weir_main needs_weir_main
 check exports_only_its_own exports_only_its_own
 check has_soname has_soname
 if command -v cmake >/dev/null; then
-    check cmake_package cmake_package
+    check cmake_package cmake_package weir weir_main 41
 else
     skip cmake_package 'no cmake here'
 fi
@@ -181,12 +152,12 @@ if [ ! -e "$lib/libweir-http.so" ]; then
     skip http_links 'built without libcurl'
 else
     check http_links http_links
-    if command -v cmake >/dev/null; then check http_cmake_package http_cmake_package; fi
+    if command -v cmake >/dev/null; then check http_cmake_package cmake_package http http 40; fi
 fi
 if [ ! -e "$lib/libweir-debug.so" ]; then
     skip debug_links 'built without libmicrohttpd, protobuf-c or zlib'
 else
     check debug_links debug_links
-    if command -v cmake >/dev/null; then check debug_cmake_package debug_cmake_package; fi
+    if command -v cmake >/dev/null; then check debug_cmake_package cmake_package debug debug 40; fi
 fi
 finish
