@@ -64,7 +64,7 @@ is() { got=$(value "$1" "$3"); [ "$got" = "$2" ] || { echo "$1 is '$got', not $2
 settled() { page settled && is 'weir_goroutines{state="waiting",reason="chan receive"}' 43 settled >"$tmp/not_yet" && is weir_goroutines_ended_total 100 settled >"$tmp/not_yet" && is weir_timers_armed 2 settled >"$tmp/not_yet"; }
 
 the_program_runs() {
-    $CC -O1 -g -D_GNU_SOURCE -I"$WEIR_SRC/include" -I"$tmp" "$tmp/program.c" "$WEIR_BUILD/libweir.a" -pthread $libdw -o "$tmp/program" || return 1
+    $CC -O1 -g -D_GNU_SOURCE -I"$WEIR_SRC/include" -I"$tmp" "$tmp/program.c" "$WEIR_BUILD/libweir.a" $libs -o "$tmp/program" || return 1
     start "$tmp/program" || return 1
     until_it settled || { cat "$tmp/not_yet"; return 1; }
     page before && page before_open -H "Accept: $prometheus_accepts"

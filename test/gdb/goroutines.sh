@@ -3,16 +3,7 @@
 # library, and with the shared library as a distribution strips it.
 set -u
 . "$WEIR_SRC/test/support/script.sh"
-
-if ! command -v gdb >/dev/null || ! gdb -nx -batch -ex 'python gdb.host_charset()' >/dev/null 2>&1; then
-    skip goroutines 'no gdb here, or one without Python'
-    finish
-fi
-
-libs=-pthread
-if nm "$WEIR_BUILD/libweir.a" 2>/dev/null | grep -q ' U dwfl_begin$'; then
-    libs='-pthread -ldw'
-fi
+. "$WEIR_SRC/test/support/gdb.sh"
 
 # A thousand goroutines wait deep in a send; others in other ways, and under odd names.
 cat >"$tmp/program.c" <<'END'

@@ -2,16 +2,8 @@
 # How gdb comes by the commands, and what they say where there are no goroutines.
 set -u
 . "$WEIR_SRC/test/support/script.sh"
+. "$WEIR_SRC/test/support/gdb.sh"
 
-if ! command -v gdb >/dev/null || ! gdb -nx -batch -ex 'python gdb.host_charset()' >/dev/null 2>&1; then
-    skip loading 'no gdb here, or one without Python'
-    finish
-fi
-
-libs=-pthread
-if nm "$WEIR_BUILD/libweir.a" 2>/dev/null | grep -q ' U dwfl_begin$'; then
-    libs='-pthread -ldw'
-fi
 cat >"$tmp/weir.c" <<'END'
 #include <weir.h>
 __attribute__((noinline)) void before(void) { __asm__ volatile(""); }

@@ -2,16 +2,8 @@
 # What gdb shows of a goroutine that has not begun, or is about to come to a thread or to leave one.
 set -u
 . "$WEIR_SRC/test/support/script.sh"
+. "$WEIR_SRC/test/support/gdb.sh"
 
-if ! command -v gdb >/dev/null || ! gdb -nx -batch -ex 'python gdb.host_charset()' >/dev/null 2>&1; then
-    skip moments 'no gdb here, or one without Python'
-    finish
-fi
-
-libs=-pthread
-if nm "$WEIR_BUILD/libweir.a" 2>/dev/null | grep -q ' U dwfl_begin$'; then
-    libs='-pthread -ldw'
-fi
 cat >"$tmp/program.c" <<'END'
 #include <weir.h>
 __attribute__((noinline)) void started(void) { __asm__ volatile(""); }

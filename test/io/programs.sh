@@ -4,11 +4,6 @@
 set -u
 . "$WEIR_SRC/test/support/script.sh"
 
-libs=-pthread
-if nm "$WEIR_BUILD/libweir.a" 2>/dev/null | grep -q ' U dwfl_begin$'; then
-    libs='-pthread -ldw'
-fi
-
 # serve NETWORK ADDRESS: says where it listens, then echoes what comes; of datagrams, to whom it comes from.
 # dial NETWORK ADDRESS: standard input there, what comes from there to standard output.
 # lookup HOST…: the addresses of each, or the error.

@@ -83,14 +83,12 @@ END
 builds() {
     $CC -g -O1 -shared -fPIC -o "$tmp/plugin.so" "$tmp/plugin.c" &&
         $CC -std=gnu11 -g -O1 -I"$WEIR_SRC/include" -I"$WEIR_BUILD/include" -o "$tmp/program" "$tmp/program.c" \
-            "$WEIR_BUILD/libweir.a" $libs
+            "$WEIR_BUILD/libweir.a" $libs -ldl
 }
 holds() {
     "$tmp/program" "$tmp/plugin.so" "$1"
 }
 
-libs='-pthread -ldl'
-grep -q -e -DWEIR_HAVE_LIBDW "$WEIR_BUILD/build.ninja" && libs="$libs -ldw"
 check builds builds
 check held_in_the_bss_of_a_library holds keep_bss
 check held_in_the_data_of_a_library holds keep_data

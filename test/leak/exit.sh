@@ -3,12 +3,6 @@
 set -u
 . "$WEIR_SRC/test/support/script.sh"
 
-# With libdw, if the archive wants it.
-libs=-pthread
-if nm "$WEIR_BUILD/libweir.a" 2>/dev/null | grep -q ' U dwfl_begin$'; then
-    libs='-pthread -ldw'
-fi
-
 # ends: return (from weir_main), exit (from a goroutine), child (a forked child exits, then it returns), deadlock,
 # sleep (a while, then return), healed (when the goroutine has been healed, return)
 cat >"$tmp/program.c" <<'PROGRAM'

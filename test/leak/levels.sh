@@ -4,8 +4,6 @@
 set -u
 . "$WEIR_SRC/test/support/script.sh"
 
-libs='-pthread -ldl'
-grep -q -e -DWEIR_HAVE_LIBDW "$WEIR_BUILD/build.ninja" && libs="$libs -ldw"
 defines=
 grep -q -e -DWEIR_DEBUG=1 "$WEIR_BUILD/build.ninja" && defines="$defines -DWEIR_DEBUG=1"
 grep -q -e -DWEIR_STRESS=1 "$WEIR_BUILD/build.ninja" && defines="$defines -DWEIR_STRESS=1"
@@ -16,7 +14,7 @@ passes() {
     shift
     "$@" -std=gnu11 -g -D_GNU_SOURCE $defines -I"$WEIR_SRC/include" -I"$WEIR_BUILD/include" -I"$WEIR_SRC/test/support" \
         -I"$WEIR_SRC/src" -o "$tmp/$program" "$WEIR_SRC/test/leak/$program.c" "$WEIR_SRC/test/support/harness.c" \
-        "$WEIR_SRC/test/support/parked.c" "$WEIR_BUILD/libweir.a" $libs -lm &&
+        "$WEIR_SRC/test/support/parked.c" "$WEIR_BUILD/libweir.a" $libs -ldl -lm &&
         "$tmp/$program"
 }
 

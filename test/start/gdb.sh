@@ -9,10 +9,6 @@ if ! command -v gdb >/dev/null; then
     finish
 fi
 
-libs=-pthread
-if nm "$WEIR_BUILD/libweir.a" 2>/dev/null | grep -q ' U dwfl_begin$'; then
-    libs='-pthread -ldw'
-fi
 cat >"$tmp/program.c" <<'END'
 #include <weir.h>
 static __attribute__((noinline)) void innermost(int n) { __asm__ volatile("" :: "r"(n)); }

@@ -9,12 +9,6 @@ build() {
     $CC -g -O1 -I"$WEIR_SRC/include" "$tmp/$1.c" "$WEIR_BUILD/libweir.a" -o "$tmp/$1" -Wl,--build-id $libs
 }
 
-# With libdw, if the archive wants it.
-libs=-pthread
-if nm "$WEIR_BUILD/libweir.a" 2>/dev/null | grep -q ' U dwfl_begin$'; then
-    libs='-pthread -ldw'
-fi
-
 exits_with() {
     want=$1
     shift

@@ -13,11 +13,9 @@ end_program() {
 trap 'end_program; rm -rf "$tmp"' EXIT
 
 lacks_line() { ! grep -q -e "$1" "$2"; }
-libdw=
-nm "$WEIR_BUILD/libweir.a" 2>/dev/null | grep -q ' U dwfl_begin$' && libdw=-ldw
 
 builds() {
-    $CC -O1 -g -D_GNU_SOURCE -I"$WEIR_SRC/include" "$WEIR_SRC/test/programs/debugged.c" "$WEIR_BUILD/libweir.a" -pthread $libdw \
+    $CC -O1 -g -D_GNU_SOURCE -I"$WEIR_SRC/include" "$WEIR_SRC/test/programs/debugged.c" "$WEIR_BUILD/libweir.a" $libs \
         -o "$tmp/by_archive" &&
         $CC -O1 -g -D_GNU_SOURCE -I"$WEIR_SRC/include" "$WEIR_SRC/test/programs/debugged.c" -L"$WEIR_BUILD" -lweir -o "$tmp/by_library"
 }

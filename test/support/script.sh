@@ -6,6 +6,10 @@ trap 'rm -rf "$tmp"' EXIT
 passed=0
 failed=0
 
+# What a program needs that is linked with libweir.a.
+libs=-pthread
+nm "$WEIR_BUILD/libweir.a" 2>/dev/null | grep -q ' U dwfl_begin$' && libs='-pthread -ldw'
+
 # check NAME COMMAND…: the case passes if the command succeeds; its output is shown if it does not.
 check() {
     name=$1
