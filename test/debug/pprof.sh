@@ -39,9 +39,9 @@ list_shows_source() {
 peek_shows_callers() {
     pprof -peek slow_value "$tmp/$1.pb.gz" && grep -q 'forgotten_sender' "$tmp/pprof.out"
 }
+# proto_survives_a_round PROFILE FUNCTION
 proto_survives_a_round() {
-    pprof -proto -output "$tmp/again.pb.gz" "$tmp/$1.pb.gz"
-    [ -s "$tmp/again.pb.gz" ] && pprof -raw "$tmp/again.pb.gz" && grep -q 'slow_value' "$tmp/pprof.out"
+    go tool pprof -proto -output "$tmp/$1.again" "$tmp/$1.pb.gz" 2>&1 && pprof -raw "$tmp/$1.again" && grep -q "$2" "$tmp/pprof.out"
 }
 labels_are_there() {
     pprof -tags "$tmp/goroutine.pb.gz" && grep -q 'request: ' "$tmp/pprof.out" && grep -q 'even "quoted"' "$tmp/pprof.out" &&
@@ -57,20 +57,23 @@ pprof_fetches() {
         cat "$tmp/pprof.out" && grep -q '^Duration: 1' "$tmp/pprof.out"
 }
 
-contention() {
-    start "$tmp/by_library" contend 4 && until_it recorded && fetch /debug/pprof/mutex && cp "$tmp/body" "$tmp/mutex.pb.gz" &&
-        fetch '/debug/pprof/block?seconds=1' && cp "$tmp/body" "$tmp/block.pb.gz"
-}
 recorded() { fetch '/debug/pprof/mutex?debug=1' && grep -q weir_mutex_unlock "$tmp/body"; }
-contention_by_pprof() {
-    pprof -top "$tmp/block.pb.gz" && grep -q '^Type: delay$' "$tmp/pprof.out" && grep -q ' weir_mutex_lock$' "$tmp/pprof.out" &&
-        pprof -top -sample_index=contentions "$tmp/mutex.pb.gz" && grep -q ' weir_mutex_unlock$' "$tmp/pprof.out"
+profiles_of_time() {
+    start "$tmp/by_library" contend 4 && until_it recorded && fetch /debug/pprof/mutex && cp "$tmp/body" "$tmp/mutex.pb.gz" &&
+        fetch '/debug/pprof/block?seconds=1' && cp "$tmp/body" "$tmp/block.pb.gz" &&
+        fetch '/debug/pprof/profile?seconds=3' && cp "$tmp/body" "$tmp/cpu.pb.gz" && end_program && mv "$tmp/by_library" "$tmp/away/"
 }
-cpu_by_pprof() {
-    fetch '/debug/pprof/profile?seconds=3' && cp "$tmp/body" "$tmp/cpu.pb.gz" || return 1
-    pprof -top "$tmp/cpu.pb.gz" && grep -q '^Type: cpu$' "$tmp/pprof.out" && grep -q '^Duration: [3-9]' "$tmp/pprof.out" &&
-        grep -q ' busy_function$' "$tmp/pprof.out" && pprof -tags "$tmp/cpu.pb.gz" && grep -q 'kind: ' "$tmp/pprof.out" &&
-        pprof -list busy_function "$tmp/cpu.pb.gz" && grep -q 'i < 100000' "$tmp/pprof.out"
+# by_pprof PROFILE TYPE FUNCTION CALLER LINE: the caller's source has the line
+by_pprof() {
+    pprof -top "$tmp/$1.pb.gz" && grep -q "^Type: $2$" "$tmp/pprof.out" && grep -q '^Build ID: [0-9a-f]' "$tmp/pprof.out" &&
+        grep -q " $3$" "$tmp/pprof.out" && pprof -list "$4" "$tmp/$1.pb.gz" && grep -q "ROUTINE.* $4 in .*debugged.c" "$tmp/pprof.out" &&
+        grep -q "^ .*[0-9]m\{0,1\}s .*$5" "$tmp/pprof.out" && pprof -peek "$3" "$tmp/$1.pb.gz" && grep -q " $4$" "$tmp/pprof.out" &&
+        proto_survives_a_round "$1" "$4"
+}
+counts_and_labels() {
+    pprof -top -sample_index=contentions "$tmp/mutex.pb.gz" && grep -q ' weir_mutex_unlock$' "$tmp/pprof.out" &&
+        pprof -top "$tmp/cpu.pb.gz" && grep -q '^Duration: [3-9]' "$tmp/pprof.out" &&
+        pprof -tags "$tmp/cpu.pb.gz" && grep -q 'kind: ' "$tmp/pprof.out"
 }
 # ---- By goleak's parser, which is inside of that module: a copy of its folder with a test of ours
 
@@ -124,11 +127,11 @@ check profile_for_pprof profile
 check pprof_top_of_goroutine top_names_functions goroutine
 check pprof_list_of_goroutine list_shows_source goroutine
 check pprof_peek_of_goroutine peek_shows_callers goroutine
-check pprof_proto_of_goroutine proto_survives_a_round goroutine
+check pprof_proto_of_goroutine proto_survives_a_round goroutine slow_value
 check pprof_top_of_goroutineleak top_names_functions goroutineleak
 check pprof_list_of_goroutineleak list_shows_source goroutineleak
 check pprof_peek_of_goroutineleak peek_shows_callers goroutineleak
-check pprof_proto_of_goroutineleak proto_survives_a_round goroutineleak
+check pprof_proto_of_goroutineleak proto_survives_a_round goroutineleak slow_value
 check pprof_labels labels_are_there
 check pprof_top_of_threads threads_by_pprof
 check pprof_fetches_by_itself pprof_fetches
@@ -138,8 +141,10 @@ if [ -n "$goleak" ]; then
 else
     skip goleak_parses_the_dump 'it needs Go 1.20 and the module go.uber.org/goleak, from the cache or a proxy'
 fi
-check contention_for_pprof contention
-check pprof_top_of_block_and_mutex contention_by_pprof
-check pprof_top_list_and_labels_of_cpu cpu_by_pprof
+check profiles_of_time_for_pprof profiles_of_time
+check pprof_of_block by_pprof block delay weir_mutex_lock contender 'weir_mutex_lock(&contended);'
+check pprof_of_mutex by_pprof mutex delay weir_mutex_unlock contender 'weir_mutex_unlock(&contended);'
+check pprof_of_cpu by_pprof cpu cpu busy_function busy 'busy_function();'
+check pprof_counts_and_labels counts_and_labels
 end_program
 finish
