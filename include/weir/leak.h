@@ -86,7 +86,8 @@ WEIR_API_ int weir_leak_heal(weir_leak_report *report);
 WEIR_API_ void weir_leak_watch(weir_duration every, void (*fn)(const weir_leak_report *report, void *arg), void *arg);
 
 /* Count the goroutines every `every`, and call fn(count, arg), on that thread, each time there are more than
- * threshold. One at a time, replaced and ended as above. */
+ * threshold. One at a time, replaced and ended as above. The debug server's /metrics tells the threshold and how often it
+ * was exceeded. Does not park. Go: a loop around runtime.NumGoroutine. */
 WEIR_API_ void weir_watch_count(size_t threshold, weir_duration every, void (*fn)(size_t count, void *arg), void *arg);
 
 /*

@@ -104,6 +104,11 @@ static void sites(const struct page *p, const struct wr_metrics *m) {
     wr_reply_put(p->to, "%s{site=\"other\",function=\"\",created_by=\"\"} %" PRIu64 "\n", name, m->other_sites);
 }
 
+static void watched(const struct page *p, const struct wr_watched *w) {
+    counter(p, "weir_watch_count_exceeded", "Times that weir_watch_count has found more goroutines than its threshold.", w->exceeded);
+    if (w->now) gauge(p, "weir_watch_count_threshold", "", "Above so many goroutines weir_watch_count calls its function.", w->threshold);
+}
+
 /* Proofs are told of in monotonic time; the page has the time of day, from which a reader's clock makes an age. */
 static double time_of_day(weir_time when) {
     struct timespec day;
@@ -168,6 +173,7 @@ void wr_metrics_page(struct wr_request *request, struct wr_reply *reply) {
     reply->type = p.open ? open_type : text_type;
     goroutines(&p, &m.sched);
     sites(&p, &m);
+    watched(&p, &m.watched);
     leaks(&p, &m);
     scheduler(&p, &m.sched);
     resources(&p, &m.sched);

@@ -15,6 +15,8 @@
 #include <sys/prctl.h>
 #include <time.h>
 
+#include "profile/profile.h"
+
 enum { WATCH, ENVIRONMENT, COUNT, DUTIES };
 
 struct duty {
@@ -103,6 +105,7 @@ static void count_and_tell(unsigned generation) {
     size_t n = weir_count() - 1; /* this thread, which is counted because it asks */
     lock();
     if (n <= duty.threshold || !still(generation, COUNT, duty.version)) return;
+    wr_metrics_exceeded();
     state.calling = true;
     pthread_cond_broadcast(&state.changed);
     unlock();
@@ -231,7 +234,9 @@ void weir_leak_watch(weir_duration every, void (*fn)(const weir_leak_report *rep
 
 void weir_watch_count(size_t threshold, weir_duration every, void (*fn)(size_t count, void *arg), void *arg) {
     struct duty duty = { .every = every, .count = fn, .arg = arg, .threshold = threshold };
-    set(COUNT, fn && every > 0 ? duty : (struct duty){ 0 });
+    bool watches = fn && every > 0;
+    set(COUNT, watches ? duty : (struct duty){ 0 });
+    wr_metrics_watch(watches, threshold);
 }
 
 void wr_watch_environment(weir_duration every, bool heal) {

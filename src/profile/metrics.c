@@ -1,6 +1,6 @@
 /*
  * The counters that metrics are made of: the scheduler's own (sched/count.c), goroutines by where they were started, and the last leak
- * proof, which the leak room tells us of, since it stands above.
+ * proof and the watched count, which the leak room tells us of, since it stands above.
  *
  * Who asks enters the gate of the dumps, so that the runtime is not stopped while its goroutines are walked.
  */
@@ -55,28 +55,46 @@ static void add_other(const struct weir_site_ *site, void *arg) {
     ++*(uint64_t *)arg;
 }
 
-/* ---- The last proof ---------------------------------------------------------------------------------------------- */
+/* ---- What the leak room tells ------------------------------------------------------------------------------------- */
 
-static struct wr_lock proofs_lock; /* rank LEAF */
-static struct wr_proofs proofs;
+static struct {
+    struct wr_lock lock; /* rank LEAF */
+    struct wr_proofs proofs;
+    struct wr_watched watched;
+} told;
+
+static void lock(void) { wr_lock(&told.lock, WR_RANK_LEAF); }
+static void unlock(void) { wr_unlock(&told.lock, WR_RANK_LEAF); }
 
 void wr_metrics_proved(uint64_t leaked, weir_duration took, weir_duration paused) {
     weir_time now = wr_now();
-    wr_lock(&proofs_lock, WR_RANK_LEAF);
-    proofs = (struct wr_proofs){ proofs.n + 1, now, leaked, took, paused, proofs.inconclusive };
-    wr_unlock(&proofs_lock, WR_RANK_LEAF);
+    lock();
+    told.proofs = (struct wr_proofs){ told.proofs.n + 1, now, leaked, took, paused, told.proofs.inconclusive };
+    unlock();
 }
 
 void wr_metrics_not_proved(void) {
-    wr_lock(&proofs_lock, WR_RANK_LEAF);
-    proofs.inconclusive++;
-    wr_unlock(&proofs_lock, WR_RANK_LEAF);
+    lock();
+    told.proofs.inconclusive++;
+    unlock();
+}
+
+void wr_metrics_watch(bool now, size_t threshold) {
+    lock();
+    told.watched.now = now, told.watched.threshold = threshold;
+    unlock();
+}
+
+void wr_metrics_exceeded(void) {
+    lock();
+    told.watched.exceeded++;
+    unlock();
 }
 
 void wr_proofs_take(struct wr_proofs *p) {
-    wr_lock(&proofs_lock, WR_RANK_LEAF);
-    *p = proofs;
-    wr_unlock(&proofs_lock, WR_RANK_LEAF);
+    lock();
+    *p = told.proofs;
+    unlock();
 }
 
 /* ---- All of it ------------------------------------------------------------------------------------------------------ */
@@ -93,7 +111,9 @@ void wr_metrics_take(struct wr_metrics *m) {
         if (s) list_sites(m, s);
         free(s);
     }
-    wr_proofs_take(&m->proofs);
+    lock();
+    m->proofs = told.proofs, m->watched = told.watched;
+    unlock();
     errno = saved_errno;
 }
 

@@ -70,6 +70,13 @@ struct wr_proofs {
     uint64_t inconclusive;           /* those that came to none */
 };
 
+/* What weir_watch_count has been told, and how often it has called. */
+struct wr_watched {
+    bool now;                        /* somebody watches; if not, threshold says nothing */
+    size_t threshold;
+    uint64_t exceeded;               /* in total */
+};
+
 /* "In total" is since the process began, through all runs of the runtime; all else is of this moment, and 0 while none runs. */
 struct wr_metrics {
     struct wr_counts sched;          /* what the scheduler counts: sched/sched.h */
@@ -80,6 +87,7 @@ struct wr_metrics {
     uint64_t other_sites;            /* started in places that are not listed */
 
     struct wr_proofs proofs;
+    struct wr_watched watched;
 };
 
 /* Fill *m. Visits every goroutine without holding any: about 0.1 µs each. Holds off the end of the runtime meanwhile. Any thread. */
@@ -91,6 +99,10 @@ void wr_proofs_take(struct wr_proofs *p);
 /* For the leak room: a proof has come to this result; or to none. Any thread. */
 void wr_metrics_proved(uint64_t leaked, weir_duration took, weir_duration paused);
 void wr_metrics_not_proved(void);
+
+/* For the leak room: goroutines are counted from now on, or no more; there were more than the threshold. Any thread. */
+void wr_metrics_watch(bool now, size_t threshold);
+void wr_metrics_exceeded(void);
 
 /* ---- For the leak proof ---------------------------------------------------------------------------------------- */
 

@@ -26,6 +26,7 @@ static int until_end(void *arg)
     return (int)read(0, &c, 1);
 }
 static void comes_and_goes(void) {}
+static void too_many(size_t count, void *arg) {}
 int weir_main(int argc, char **argv)
 {
     to_send = weir_make(int_chan, 0), to_receive = weir_make(int_chan, 0);
@@ -35,6 +36,7 @@ int weir_main(int argc, char **argv)
     weir_go(leaks);
     for (int i = 0; i < 100; i++) weir_go(comes_and_goes);
 #include "many.h"
+    weir_watch_count(1000, WEIR_HOUR, too_many, NULL);
     puts("ready");
     fflush(stdout);
     return weir_blocking(until_end, NULL);
@@ -76,8 +78,8 @@ goroutines_are_counted_by_what_they_do() {
         is weir_goroutines_started_total 151 before && is weir_goroutines_ended_total 100 before && is weir_timers_armed 2 before
 }
 goroutines_are_counted_by_the_line_that_started_them() {
-    is 'weir_site_goroutines{site="'"$tmp"'/program.c:23",function="sends",created_by="weir_main"}' 4 before &&
-        is 'weir_site_goroutines{site="'"$tmp"'/program.c:24",function="receives",created_by="weir_main"}' 3 before
+    is 'weir_site_goroutines{site="'"$tmp"'/program.c:24",function="sends",created_by="weir_main"}' 4 before &&
+        is 'weir_site_goroutines{site="'"$tmp"'/program.c:25",function="receives",created_by="weir_main"}' 3 before
 }
 lines_are_bounded_and_nobody_is_lost() {
     [ "$(grep -c '^weir_site_goroutines{' "$tmp/before")" = 33 ] && is 'weir_site_goroutines{site="other",function="",created_by=""}' 13 before &&
@@ -85,6 +87,7 @@ lines_are_bounded_and_nobody_is_lost() {
         [ "$(sed -n 's/^weir_goroutines{.*} //p' "$tmp/before" | awk '{ n += $1 } END { print n }')" = 51 ]
 }
 odd_labels_are_escaped() { grep -F 'weir_site_goroutines{site="odd \"name\" \\ of\na file.h:40",function="receives",created_by="weir_main"} 1' "$tmp/before"; }
+a_watched_count_is_told_with_its_threshold() { is weir_watch_count_threshold 1000 before && is weir_watch_count_exceeded_total 0 before; }
 nobody_asked_is_not_zero() { ! grep -e weir_leaked -e proof_timestamp "$tmp/before" && is weir_leak_proofs_total 0 before; }
 a_proof_is_told_with_its_time() {
     curl -sS --max-time 60 -o "$tmp/proof" "$url/debug/pprof/goroutineleak?debug=1" && page after && cat "$tmp/proof" &&
@@ -113,7 +116,7 @@ promtool_accepts_the_names() { promtool check metrics <"$tmp/after" >"$tmp/said"
 
 rules=$WEIR_SRC/packaging/prometheus/weir.rules.yml
 promtool_accepts_the_rules() { promtool check rules "$rules"; }
-# A leak is told at once, and no more once it is healed; goroutines that only climb are told after an hour and a quarter, those that come
+# A leak is told at once, and no more once it is healed; so is a count above the program's own threshold; goroutines that only climb are told after an hour and a quarter, those that come
 # and go, or of whom there are more for good, are not.
 alerts_come_and_go() {
     saw=
@@ -139,6 +142,25 @@ tests:
                 /debug/pprof/goroutineleak?debug=2 has their stacks, and the line that started each.
               runbook: doc/observe.md, "An alert has fired"
       - { eval_time: 14m, alertname: WeirGoroutinesLeaked }
+  - interval: 1m
+    input_series:
+      - { series: 'weir_watch_count_threshold{job="j", instance="i"}', values: '100x20' }
+      - { series: 'weir_goroutines{job="j", instance="i", state="waiting", reason="chan send"}', values: '98x5 99x5 90x10' }
+      - { series: 'weir_goroutines{job="j", instance="i", state="running"}', values: '2x20' }
+      - { series: 'weir_goroutines{job="j", instance="unwatched", state="running"}', values: '200x20' }
+    alert_rule_test:
+      - { eval_time: 5m, alertname: WeirGoroutinesAboveThreshold }
+      - eval_time: 9m
+        alertname: WeirGoroutinesAboveThreshold
+        exp_alerts:
+          - exp_labels: { severity: warning, job: j, instance: i }
+            exp_annotations:
+              summary: 'j on i has 101 goroutines, more than it is meant to'
+              description: >-
+                The threshold is the one that the program has given weir_watch_count. weir_site_goroutines tells which line starts them;
+                /debug/pprof/goroutineleak proves whether they have leaked.
+              runbook: doc/observe.md, "An alert has fired"
+      - { eval_time: 15m, alertname: WeirGoroutinesAboveThreshold }
   - interval: 1m
     input_series:
       - { series: 'weir_goroutines{job="j", instance="i", state="waiting", reason="chan send"}', values: '10+30x180' }
@@ -184,7 +206,7 @@ the_dashboard_and_the_rules_ask_for_what_is_there() { python3 "$tmp/dashboard.py
 the_dashboards_questions_can_be_asked() { promtool check rules "$tmp/questions.yml"; }
 
 for case in the_program_runs goroutines_are_counted_by_what_they_do goroutines_are_counted_by_the_line_that_started_them \
-    lines_are_bounded_and_nobody_is_lost odd_labels_are_escaped nobody_asked_is_not_zero a_proof_is_told_with_its_time \
+    lines_are_bounded_and_nobody_is_lost odd_labels_are_escaped a_watched_count_is_told_with_its_threshold nobody_asked_is_not_zero a_proof_is_told_with_its_time \
     latencies_are_a_histogram without_asking_it_is_text prometheus_gets_openmetrics the_format_is_what_the_client_prefers \
     the_dashboard_and_the_rules_ask_for_what_is_there; do
     check $case $case

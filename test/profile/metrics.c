@@ -283,6 +283,20 @@ TEST(the_last_proof_is_told_of) {
     CHECK(m.proofs.at >= start && m.proofs.at <= weir_now());
     CHECK(m.proofs.paused > 0 && m.proofs.took >= m.proofs.paused && m.proofs.took <= weir_now() - start);
 }
+static _Atomic int calls;
+static void too_many(size_t n, void *arg) { atomic_fetch_add(&calls, 1); }
+TEST(a_watched_count_is_told_of) {
+    CHECK(!metrics().watched.now);
+    weir_watch_count(1000, WEIR_MILLISECOND, too_many, NULL);
+    CHECK(metrics().watched.now);
+    CHECK_EQ(metrics().watched.threshold, 1000);
+    CHECK_EQ(metrics().watched.exceeded, 0);
+    weir_watch_count(0, WEIR_MILLISECOND, too_many, NULL);
+    TEST_UNTIL(atomic_load(&calls) >= 3);
+    weir_watch_count(0, 0, NULL, NULL);
+    CHECK(!metrics().watched.now);
+    CHECK_EQ(metrics().watched.exceeded, atomic_load(&calls));
+}
 static void does_not_answer(int signo) { (void)signo; }
 PLAIN_TEST(a_proof_without_a_runtime_is_none) {
     CHECK_EQ(weir_leaks(NULL), 0);
