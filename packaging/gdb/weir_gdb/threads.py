@@ -47,7 +47,7 @@ class Threads:
         self.by_tid[thread.ptid[1] or thread.ptid[2]] = thread
         try:
             self.by_pthread[int.from_bytes(thread.handle(), 'little')] = thread
-        except gdb.error:  # without libthread_db; on x86-64 it is the thread's own register
+        except RuntimeError:  # without libthread_db; on x86-64 it is the thread's own register
             try:
                 self.by_pthread[int(innermost.read_register('fs_base')) & MASK] = thread
             except (ValueError, gdb.error):
