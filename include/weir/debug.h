@@ -23,7 +23,8 @@
  * one entry a stack, debug=2 (goroutine, goroutineleak) text with each goroutine, in constant memory; seconds=N (goroutine,
  * goroutineleak, threadcreate, block, mutex) the difference that so many seconds make.
  *
- * What is shown changes nothing in the program. With WEIR_DEBUG_HEAL=1 in the environment, and not else,
+ * What is shown changes nothing in the program, but that stacks of goroutines that run are asked for by a signal, as weir_dump does, and that
+ * a proof stops the program for some milliseconds. With WEIR_DEBUG_HEAL=1 in the environment, and not else,
  *   POST goroutineleak?heal=1
  * makes a proof and heals what has leaked (weir_leak_heal).
  *
