@@ -128,6 +128,9 @@ static struct wr_node *claim_first(weir_chan *ch, struct wr_list *queue) {
     return NULL;
 }
 
+/* Written once in each call, for wr_chan_may_…: in between it would say what is true at no time. */
+static inline void set_len(weir_chan *ch, size_t len) { __atomic_store_n(&ch->len, len, __ATOMIC_RELAXED); }
+
 int wr_chan_send_now(weir_chan *ch, const void *elem, struct g **woken) {
     *woken = NULL;
     if (ch->closed) return -EPIPE;
@@ -144,30 +147,27 @@ int wr_chan_send_now(weir_chan *ch, const void *elem, struct g **woken) {
     size_t at = ch->first + ch->len;
     if (at >= ch->cap) at -= ch->cap;
     copy(ch->ring + at * ch->elem_size, elem, ch->elem_size);
-    ch->len++;
+    set_len(ch, ch->len + 1);
     return 0;
 }
 
 int wr_chan_recv_now(weir_chan *ch, void *elem, struct g **woken) {
     *woken = NULL;
+    struct wr_node *sender = wr_list_empty(&ch->senders) ? NULL : claim_first(ch, &ch->senders);
     if (ch->len) {
         char *oldest = ch->ring + ch->first * ch->elem_size;
         if (elem) copy(elem, oldest, ch->elem_size);
-        clear(oldest, ch->elem_size);
         if (++ch->first == ch->cap) ch->first = 0;
-        ch->len--;
-        struct wr_node *sender = wr_list_empty(&ch->senders) ? NULL : claim_first(ch, &ch->senders);
-        if (sender) {
-            size_t at = ch->first + ch->len;
-            if (at >= ch->cap) at -= ch->cap;
-            copy(ch->ring + at * ch->elem_size, sender->elem, ch->elem_size);
-            ch->len++;
+        if (sender) { /* the ring is full, or nobody would wait: what was the first place is the last */
+            copy(oldest, sender->elem, ch->elem_size);
             sender->extra = 0;
             *woken = sender->wait->g;
+        } else {
+            clear(oldest, ch->elem_size);
+            set_len(ch, ch->len - 1);
         }
         return 0;
     }
-    struct wr_node *sender = wr_list_empty(&ch->senders) ? NULL : claim_first(ch, &ch->senders);
     if (sender) {
         if (elem) copy(elem, sender->elem, ch->elem_size);
         sender->extra = 0;
@@ -228,7 +228,7 @@ int weir_chan_recv(weir_chan *ch, void *elem) {
 
 int weir_chan_try_send(weir_chan *ch, const void *elem) {
     wr_chan_check(ch, "weir_try_send");
-    if (!ch) return -EAGAIN;
+    if (!ch || !wr_chan_may_send(ch)) return -EAGAIN;
     struct g *woken;
     wr_lock(&ch->lock, WR_RANK_CHAN);
     int e = wr_chan_send_now(ch, elem, &woken);
@@ -239,7 +239,7 @@ int weir_chan_try_send(weir_chan *ch, const void *elem) {
 
 int weir_chan_try_recv(weir_chan *ch, void *elem) {
     wr_chan_check(ch, "weir_try_recv");
-    if (!ch) return -EAGAIN;
+    if (!ch || !wr_chan_may_recv(ch)) return -EAGAIN;
     struct g *woken;
     wr_lock(&ch->lock, WR_RANK_CHAN);
     int e = wr_chan_recv_now(ch, elem, &woken);
@@ -257,7 +257,8 @@ int weir_chan_close(weir_chan *ch) {
         wr_unlock(&ch->lock, WR_RANK_CHAN);
         return -EPIPE;
     }
-    ch->closed = true;
+    __atomic_store_n(&ch->closed, true, __ATOMIC_RELAXED);
+    atomic_thread_fence(memory_order_release); /* who finds a queue empty by this finds the channel closed: wr_chan_may_… read it later */
     for (int side = 0; side < 2; side++) {
         struct wr_list *queue = side ? &ch->senders : &ch->receivers;
         for (struct wr_node *node; (node = claim_first(ch, queue));) {

@@ -1,7 +1,8 @@
 /*
- * Select. Two looks at the arms: first, with every channel locked, whether one can go at once; if not, a node for each arm is
- * queued before the locks are dropped, so that no partner can come in between. One claim of the shared wait
- * decides among partners, timer and canceller; model/wait.pml checks that it does.
+ * Select. First it looks at one arm after the other, in a random order, and takes the first that can go: one lock. If none can, it looks
+ * again with every channel locked, since what is said of all of them must be true of one moment; and if that is so, a
+ * node for each arm is queued before the locks are dropped, so that no partner can come in between. One claim of the
+ * shared wait decides among partners, timer and canceller; model/wait.pml checks that it does.
  *
  * Channels are locked in the order of their addresses, each once, whatever the arms' order; two selects over the same
  * channels can therefore not block each other. The arms carry both permutations (order_, visit_) and the nodes, so
@@ -61,19 +62,39 @@ static void unlock_all(weir_arm *arms, uint32_t n_order) {
     }
 }
 
-/* Locked. The arm that went, or -1. *error: how, *woken: its partner. */
+/* Locked, if it is on a channel: as wr_chan_recv_now. */
+static int arm_now(weir_arm *a, struct g **woken) {
+    *woken = NULL;
+    if (a->kind_ == WEIR_ARM_AFTER_) return a->after_ <= 0 ? 0 : -EAGAIN;
+    if (!wr_arm_on_channel(a)) return -EAGAIN;
+    return a->kind_ == WEIR_ARM_RECV_ ? wr_chan_recv_now(a->chan_, a->elem_, woken) : wr_chan_send_now(a->chan_, to_send(a), woken);
+}
+
+/* All are locked. The arm that went, or -1. *error: how, *woken: its partner. */
 static int try_arms(weir_arm *arms, uint32_t n, int *error, struct g **woken) {
     for (uint32_t i = 0; i < n; i++) {
+        int e = arm_now(&arms[arms[i].visit_], woken);
+        if (e == -EAGAIN) continue;
+        *error = e;
+        return (int)arms[i].visit_;
+    }
+    return -1;
+}
+
+/* The same in the same order, where none is locked, and with no more locked than one that is likely to go. */
+static int try_each_arm(weir_arm *arms, uint32_t n, int *error) {
+    for (uint32_t i = 0; i < n; i++) {
         weir_arm *a = &arms[arms[i].visit_];
-        int e = -EAGAIN;
-        if (a->kind_ == WEIR_ARM_AFTER_) e = a->after_ <= 0 ? 0 : -EAGAIN;
-        else if (!wr_arm_on_channel(a)) continue;
-        else if (a->kind_ == WEIR_ARM_RECV_) e = wr_chan_recv_now(a->chan_, a->elem_, woken);
-        else e = wr_chan_send_now(a->chan_, to_send(a), woken);
-        if (e != -EAGAIN) {
-            *error = e;
-            return (int)arms[i].visit_;
-        }
+        struct g *woken;
+        bool locks = wr_arm_on_channel(a);
+        if (locks && !(a->kind_ == WEIR_ARM_RECV_ ? wr_chan_may_recv(a->chan_) : wr_chan_may_send(a->chan_))) continue;
+        if (locks) wr_lock(&a->chan_->lock, WR_RANK_CHAN);
+        int e = arm_now(a, &woken);
+        if (locks) wr_unlock(&a->chan_->lock, WR_RANK_CHAN);
+        if (woken) wr_ready(woken);
+        if (e == -EAGAIN) continue;
+        *error = e;
+        return (int)arms[i].visit_;
     }
     return -1;
 }
@@ -88,6 +109,7 @@ int weir_selectv(weir_arm *arms, size_t count) {
     if (count > 65535) return -EINVAL;
     uint32_t n = (uint32_t)count, n_order = 0;
     struct g *g = wr_self(), *woken = NULL;
+    uint64_t *random = wr_randomness();
     int error = 0, otherwise = -1, soonest = -1;
     g->select_error = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -104,14 +126,17 @@ int weir_selectv(weir_arm *arms, size_t count) {
         } else if (a->kind_ == WEIR_ARM_AFTER_ && (soonest < 0 || a->after_ < arms[soonest].after_)) {
             soonest = (int)i;
         }
-        uint32_t j = wr_choose(i + 1); /* a random permutation, built as it grows */
+        uint32_t j = i ? wr_random_below(random, i + 1) : 0; /* a random permutation, built as it grows */
         a->visit_ = arms[j].visit_;
         arms[j].visit_ = i;
     }
-    sort(arms, n_order);
+    int arm = try_each_arm(arms, n, &error);
+    if (arm >= 0) return fired(g, arms, arm, error);
+    if (otherwise >= 0 && n_order <= 1) return otherwise;
 
+    sort(arms, n_order);
     lock_all(arms, n_order);
-    int arm = try_arms(arms, n, &error, &woken);
+    arm = try_arms(arms, n, &error, &woken);
     if (arm >= 0 || otherwise >= 0) {
         unlock_all(arms, n_order);
         if (woken) wr_ready(woken);

@@ -43,13 +43,14 @@ __attribute__((noinline, noclone)) struct m *wr_m(void) {
 }
 void wr_set_m(struct m *m) { this_m = m; }
 
-uint32_t wr_choose(uint32_t n) {
+uint64_t *wr_randomness(void) {
     static __thread uint64_t foreign_random;
     struct m *m = wr_m();
-    if (m) return wr_random_below(&m->random, n);
+    if (m) return &m->random;
     if (!foreign_random) foreign_random = (uint64_t)wr_now() ^ (uint64_t)(uintptr_t)&foreign_random;
-    return wr_random_below(&foreign_random, n);
+    return &foreign_random;
 }
+uint32_t wr_choose(uint32_t n) { return wr_random_below(wr_randomness(), n); }
 
 /* ---- Finding work ---------------------------------------------------------------------------------- */
 
