@@ -363,30 +363,37 @@ TEST(a_large_body_comes_in_pieces) {
     server_stop(&server);
 }
 
-/* The one that sleeps in its callback leads nobody, and keeps no other waiting. */
-static _Atomic bool slow_has_ended;
+/* The one that waits in its callback leads nobody, and keeps no other waiting. */
+static weir_unit_chan others_done;
+static int take_piece_and_wait(const char *data, size_t length, void *arg) {
+    int e = take_piece(data, length, arg);
+    CHECK_EQ(weir_recv(others_done, NULL), -EPIPE);
+    return e;
+}
 static void fetch_slowly(struct sink *sink) {
     weir_http_response resp;
-    CHECK_EQ(weir_http_do(&(weir_http_request){ .url = URL(&server, "/bytes/1000000"), .on_body = take_piece, .arg = sink }, &resp), 0);
+    CHECK_EQ(weir_http_do(&(weir_http_request){ .url = URL(&server, "/bytes/1000000"), .on_body = take_piece_and_wait, .arg = sink }, &resp), 0);
     CHECK_EQ(sink->received, 1000000);
     weir_http_free(&resp);
-    slow_has_ended = true;
 }
 
 TEST(a_callback_may_block) {
-    struct sink sink = { .pause = 20 * WEIR_MILLISECOND };
+    struct sink sink = { .pause = WEIR_MILLISECOND };
+    others_done = weir_make(weir_unit_chan, 0);
     server_start(&server);
     weir_scoped(s) {
         CHECK_EQ(weir_scope_go(&s, fetch_slowly, &sink), 0);
-        TEST_UNTIL(sink.calls > 1);
+        TEST_UNTIL(sink.calls == 1);
         for (int i = 0; i < 5; i++) {
             weir_http_response resp;
             CHECK_EQ(weir_http_get(URL(&server, "/ok"), &resp), 0);
             weir_http_free(&resp);
         }
-        CHECK(!slow_has_ended);
+        CHECK_EQ(sink.calls, 1);
+        weir_close(others_done);
     }
     CHECK_GE(sink.calls, 10);
+    weir_release(others_done);
     server_stop(&server);
 }
 
