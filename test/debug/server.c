@@ -342,7 +342,7 @@ TEST(who_may_heal_wakes_what_has_leaked) {
     setenv("WEIR_DEBUG_HEAL", "1", 1);
     CHECK_ANSWER(get("/debug/pprof/"), "200", "<td>never asked</td>");
     for (int i = 0; i < 10; i++) forget_one();
-    while (weir_count() < 11) weir_yield();
+    test_until_n_parked(10, "chan send");
     CHECK_ANSWER(get("/debug/pprof/goroutineleak?debug=1"), "200", "goroutineleak profile: total ");
     CHECK_ANSWER(get("/debug/pprof/"), "200", " (proven ");
     char *answer = heal("");

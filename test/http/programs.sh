@@ -51,16 +51,14 @@ http {
 END
     nginx -c "$tmp/nginx.conf" -e "$tmp/error.log" -p "$tmp" >"$tmp/nginx.out" 2>&1 &
     nginx_pid=$!
-    for _ in $(seq 100); do
-        "$examples/fetch-all" $http/ >/dev/null 2>&1 && return 0
-        kill -0 $nginx_pid 2>/dev/null || break
-        sleep 0.05
-    done
+    until_it answers_or_has_ended && kill -0 $nginx_pid 2>/dev/null && return 0
     kill $nginx_pid 2>/dev/null
     nginx_pid=
     cat "$tmp/nginx.out" "$tmp/error.log"
     return 1
 }
+
+answers_or_has_ended() { "$examples/fetch-all" $http/ >/dev/null 2>&1 || ! kill -0 $nginx_pid 2>/dev/null; }
 
 # Between our look and nginx's somebody may take a port: then once more.
 starts() {
@@ -79,12 +77,12 @@ print(*[s.getsockname()[1] for s in free])') && return 0
 forget() {
     wc -l <"$tmp/access.log" >"$tmp/seen"
 }
+log_has_now() {
+    tail -n "+$(($(cat "$tmp/seen") + 1))" "$tmp/access.log" >"$tmp/log"
+    [ "$(wc -l <"$tmp/log")" -ge "$1" ]
+}
 log_has() {
-    for _ in $(seq 100); do
-        tail -n "+$(($(cat "$tmp/seen") + 1))" "$tmp/access.log" >"$tmp/log"
-        [ "$(wc -l <"$tmp/log")" -ge "$1" ] && return 0
-        sleep 0.05
-    done
+    until_it log_has_now "$1" && return 0
     echo "the log has only:"
     head -n 20 "$tmp/log"
     return 1

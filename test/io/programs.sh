@@ -109,49 +109,53 @@ end_server() {
 }
 
 # echoes COMMAND…: what goes in comes out.
+patience=120 # of seconds: a limit for what hangs
 echoes() {
-    timeout 30 "$@" <"$tmp/much" >"$tmp/back" && cmp "$tmp/much" "$tmp/back"
+    timeout $patience "$@" <"$tmp/much" >"$tmp/back" && cmp "$tmp/much" "$tmp/back"
 }
+# Datagrams have no end, so the command is kept from ending before the answer is there by what it reads.
 echoes_a_message() {
-    [ "$(echo 'a message' | timeout 30 "$@")" = 'a message' ]
+    : >"$tmp/back"
+    { echo 'a message'; until_it grep -q . "$tmp/back"; } | timeout $patience "$@" >"$tmp/back"
+    [ "$(cat "$tmp/back")" = 'a message' ]
 }
 
 # ---- Our server, their clients ----------------------------------------------------------------------
 
 have() { command -v "$1" >/dev/null; }
 ipv6=no
-"$tmp/net" serve tcp6 '[::1]:0' >"$tmp/at" 2>/dev/null & probe=$!
-sleep 0.3
+"$tmp/net" serve tcp6 '[::1]:0' >"$tmp/at" 2>"$tmp/why_not" & probe=$!
+until_it grep -q . "$tmp/at" "$tmp/why_not"
 grep -q . "$tmp/at" && ipv6=yes
 kill $probe 2>/dev/null; wait $probe 2>/dev/null
 
 socat_talks_to_us_over_tcp() {
-    serve tcp 127.0.0.1:0 && echoes socat -t 20 - "TCP4:127.0.0.1:$port"
+    serve tcp 127.0.0.1:0 && echoes socat -t $patience - "TCP4:127.0.0.1:$port"
     result=$?
     end_server
     return $result
 }
 socat_talks_to_us_over_tcp6() {
-    serve tcp6 '[::1]:0' && echoes socat -t 20 - "TCP6:[::1]:$port"
+    serve tcp6 '[::1]:0' && echoes socat -t $patience - "TCP6:[::1]:$port"
     result=$?
     end_server
     return $result
 }
 socat_talks_to_us_over_unix() {
-    serve unix "$tmp/socket" && echoes socat -t 20 - "UNIX-CONNECT:$tmp/socket"
+    serve unix "$tmp/socket" && echoes socat -t $patience - "UNIX-CONNECT:$tmp/socket"
     result=$?
     end_server
-    [ $result = 0 ] && serve unix "@weir-$$" && echoes socat -t 20 - "ABSTRACT-CONNECT:weir-$$"
+    [ $result = 0 ] && serve unix "@weir-$$" && echoes socat -t $patience - "ABSTRACT-CONNECT:weir-$$"
     result=$?
     end_server
     return $result
 }
 socat_sends_us_datagrams() {
-    serve udp 127.0.0.1:0 && echoes_a_message socat -t 1 - "UDP4:127.0.0.1:$port"
+    serve udp 127.0.0.1:0 && echoes_a_message socat -t 0.1 - "UDP4:127.0.0.1:$port"
     result=$?
     end_server
     [ $result = 0 ] && serve unixgram "$tmp/datagrams" &&
-        echoes_a_message socat -t 1 - "UNIX-SENDTO:$tmp/datagrams,bind=$tmp/own"
+        echoes_a_message socat -t 0.1 - "UNIX-SENDTO:$tmp/datagrams,bind=$tmp/own"
     result=$?
     end_server
     return $result
@@ -171,19 +175,22 @@ ncat_talks_to_us_over_unix() {
 
 # ---- Our client, their servers ----------------------------------------------------------------------
 
-# their COMMAND…: started, and ended by end_server. Which port is free was found by listening there for a moment.
+# their COMMAND…: started, and ended by end_server. It chooses its port itself.
 their() {
     "$@" >"$tmp/server.log" 2>&1 &
     server=$!
     started="$started $server"
 }
-free_port() {
-    serve tcp 127.0.0.1:0
-    end_server
+# listens TABLE: it does, at $port.
+listens() {
+    for inode in $(ls -l "/proc/$server/fd" | sed -n 's/.*socket:\[\([0-9]*\)\]$/\1/p'); do
+        port=$(awk -v inode="$inode" '$10 == inode && ($4 == "0A" || $4 == "07") { sub(".*:", "", $2); print $2 }' "/proc/net/$1")
+        [ "${port:-0000}" != 0000 ] && port=$((0x$port)) && return
+    done
+    return 1
 }
 we_talk_to_socat_over_tcp() {
-    free_port && their socat "TCP4-LISTEN:$port,bind=127.0.0.1,fork,reuseaddr" PIPE &&
-        until_it grep -qi ":$(printf %04X "$port") .* 0A " /proc/net/tcp && echoes "$tmp/net" dial tcp "localhost:$port"
+    their socat "TCP4-LISTEN:0,bind=127.0.0.1,fork" PIPE && until_it listens tcp && echoes "$tmp/net" dial tcp "localhost:$port"
     result=$?
     end_server
     return $result
@@ -196,19 +203,17 @@ we_talk_to_socat_over_unix() {
     return $result
 }
 we_send_socat_datagrams() {
-    free_port && their socat "UDP4-LISTEN:$port,bind=127.0.0.1,fork" PIPE &&
-        until_it grep -qi ":$(printf %04X "$port") " /proc/net/udp && echoes_a_message "$tmp/net" dial udp "127.0.0.1:$port"
+    their socat "UDP4-LISTEN:0,bind=127.0.0.1,fork" PIPE && until_it listens udp && echoes_a_message "$tmp/net" dial udp "127.0.0.1:$port"
     result=$?
     end_server
     return $result
 }
 we_send_to_ncat_over_tcp() { # it does not echo well: at the end of what it is sent it goes, whatever is on its way back
-    free_port
-    ncat -4 -l --recv-only 127.0.0.1 "$port" >"$tmp/back" 2>"$tmp/server.log" &
+    ncat -4 -l --recv-only 127.0.0.1 0 >"$tmp/back" 2>"$tmp/server.log" &
     server=$!
     started="$started $server"
-    until_it grep -qi ":$(printf %04X "$port") .* 0A " /proc/net/tcp &&
-        timeout 30 "$tmp/net" dial tcp4 "127.0.0.1:$port" <"$tmp/much" && wait $server && cmp "$tmp/much" "$tmp/back"
+    until_it listens tcp &&
+        timeout $patience "$tmp/net" dial tcp4 "127.0.0.1:$port" <"$tmp/much" && wait $server && cmp "$tmp/much" "$tmp/back"
 }
 
 if have socat; then
@@ -244,7 +249,7 @@ int main(void) {
 }
 END_OF_C
 echo 'nameserver 127.0.0.53
-options timeout:1 attempts:1' >"$tmp/resolv.conf"
+options timeout:30 attempts:1' >"$tmp/resolv.conf"
 echo 'hosts: files dns' >"$tmp/nsswitch.conf"
 cat >"$tmp/enter" <<END_OF_SH
 set -e
@@ -273,10 +278,10 @@ address=/weir.test/
 END_OF_CONF
 
 with_dnsmasq="dnsmasq --conf-file='$tmp/dnsmasq.conf' --pid-file= >'$tmp/dnsmasq.log' 2>&1 & server=\$!
-    n=0; until grep -qi ':0035 ' /proc/net/udp || [ \$((n = n + 1)) = 200 ]; do sleep 0.05; done"
+    until grep -qi ':0035 ' /proc/net/udp || ! kill -0 \$server; do sleep 0.05; done"
 
 names_are_looked_up() {
-    in_namespaces "$with_dnsmasq; timeout 60 '$tmp/net' lookup one.weir.test six.weir.test many.weir.test none.weir.test >'$tmp/found'; kill \$server"
+    in_namespaces "$with_dnsmasq; timeout $patience '$tmp/net' lookup one.weir.test six.weir.test many.weir.test none.weir.test >'$tmp/found'; kill \$server"
     cat "$tmp/found" "$tmp/dnsmasq.log"
     sed -n 's/^many.weir.test: //p' "$tmp/found" | tr ' ' '\n' | sort | tr '\n' ' ' | grep -Fx '10.0.0.1:0 10.0.0.2:0 10.0.0.3:0 ' &&
         grep -Fx 'one.weir.test: 10.1.2.3:0' "$tmp/found" &&
@@ -286,11 +291,11 @@ names_are_looked_up() {
 a_name_is_dialled() { # its IPv6 address comes first, and nobody listens there
     in_namespaces "$with_dnsmasq; '$tmp/net' serve tcp4 127.0.0.1:4000 >'$tmp/at' & ours=\$!
         until grep -q . '$tmp/at'; do sleep 0.05; done
-        timeout 30 '$tmp/net' dial tcp both.weir.test:4000 <'$tmp/much' >'$tmp/back'; kill \$server \$ours"
+        timeout $patience '$tmp/net' dial tcp both.weir.test:4000 <'$tmp/much' >'$tmp/back'; kill \$server \$ours"
     cmp "$tmp/much" "$tmp/back"
 }
 no_server_of_names_is_an_error() {
-    in_namespaces "timeout 60 '$tmp/net' lookup one.weir.test >'$tmp/found'"
+    in_namespaces "timeout $patience '$tmp/net' lookup one.weir.test >'$tmp/found'"
     cat "$tmp/found"
     grep -Fx 'one.weir.test: Resource temporarily unavailable' "$tmp/found"
 }

@@ -113,6 +113,7 @@ TEST(a_select_waits_for_a_signal_too) {
     }
     CHECK_EQ(arm, 1);
     CHECK_EQ(signo, SIGUSR1);
+    TEST_UNTIL(weir_count() == 1); /* what is sent later would end the process */
     weir_signal_stop(ch);
     weir_release(ch);
     weir_release(never);

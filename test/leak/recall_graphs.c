@@ -5,6 +5,8 @@
 #include "proof_test.h"
 #include "threads.h"
 
+#include <sys/resource.h>
+
 #include "leak/leak.h"
 #undef errno
 #define errno (*weir_errno_())
@@ -75,14 +77,26 @@ TEST(who_holds_the_start_of_a_chain_keeps_nobody_but_the_first_alive) {
 
 /* The fixed point by a work list: rounds over all of them would be quadratic here, both ways. */
 enum { MANY = 100000 };
+/* Of this process and the children that it has waited for. */
+static weir_duration cpu_time(void) {
+    weir_duration all = 0;
+    for (int i = 0; i < 2; i++) {
+        struct rusage r;
+        CHECK_EQ(getrusage(i ? RUSAGE_CHILDREN : RUSAGE_SELF, &r), 0);
+        all += (r.ru_utime.tv_sec + r.ru_stime.tv_sec) * WEIR_SECOND + (r.ru_utime.tv_usec + r.ru_stime.tv_usec) * WEIR_MICROSECOND;
+    }
+    return all;
+}
 static void judged_in_a_second(size_t leaked) {
     weir_duration best = WEIR_HOUR;
     for (int i = 0; i < 3 || (i < 12 && best > WEIR_SECOND * test_slowness()); i++) { /* the machine may be busy */
         struct wr_proof proof;
+        weir_duration before = cpu_time();
         wr_prove(&proof, WR_NEVER);
+        weir_duration took = cpu_time() - before;
         if (proof.error) FAIL("no proof: %s", proof.why);
         CHECK_EQ(proof.n_leaked, leaked);
-        if (proof.total < best) best = proof.total;
+        if (took < best) best = took;
         wr_proof_free(&proof);
     }
     CHECK_LE(best, WEIR_SECOND * test_slowness());

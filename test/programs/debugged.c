@@ -1,6 +1,6 @@
 /*
- * A program that knows nothing of the debug server, for test/debug: `debugged WHAT [N]` prints "ready" and goes on until its standard
- * input ends.
+ * A program that knows nothing of the debug server, for test/debug: `debugged WHAT [N]` prints "ready" when all its goroutines are where
+ * they are to be, and goes on until its standard input ends.
  *
  *     leak N     N goroutines that send what nobody receives, with a name and labels; and one that sleeps
  *     stuck N    N goroutines, and main, in endless loops
@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include <weir.h>
 
@@ -66,6 +67,30 @@ static int wait_for_end(void *arg) {
     return 0;
 }
 
+/* Until a dump shows that many goroutines under that header. */
+static size_t dumped(const char *header) {
+    int fd = memfd_create("dump", 0);
+    if (fd < 0 || weir_dump(fd, 2)) exit(1);
+    size_t size = (size_t)lseek(fd, 0, SEEK_END), n = 0;
+    char *text = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0), *end = text + size;
+    if (text == MAP_FAILED) exit(1);
+    for (char *at = text; (at = memmem(at, (size_t)(end - at), header, strlen(header))); at++) n++;
+    munmap(text, size);
+    close(fd);
+    return n;
+}
+static void until_dumped(size_t n, const char *header) {
+    while (dumped(header) < n) weir_sleep(WEIR_MILLISECOND);
+}
+
+/* What main has forgotten is nowhere on its stack, however deep it is in the C library while somebody looks. The registers are
+ * wiped by weir_blocking. */
+static int wipe(void *arg) {
+    char below[32 << 10];
+    explicit_bzero(below, sizeof below);
+    return 0;
+}
+
 int weir_main(int argc, char **argv) {
     static weir_chan *global;
     const char *what = argc > 1 ? argv[1] : "leak";
@@ -87,7 +112,11 @@ int weir_main(int argc, char **argv) {
         if (e) return 1;
     }
     if (weir_go(sleeper)) return 1;
-    if (strcmp(what, "stuck")) weir_sleep(20 * WEIR_MILLISECOND);
+    if (strcmp(what, "stuck")) until_dumped(1, " [sleep]:\n");
+    if (!strcmp(what, "leak")) until_dumped((size_t)n, " [chan send]:\n");
+    if (!strcmp(what, "many")) until_dumped((size_t)n, " [chan receive]:\n");
+    if (!strcmp(what, "syscalls")) until_dumped((size_t)n, " [syscall]:\n");
+    if (strcmp(what, "stuck")) (void)weir_blocking(wipe, NULL);
     puts("ready");
     fflush(stdout);
     if (!strcmp(what, "stuck")) endless_loop();

@@ -37,12 +37,12 @@ finish() {
     exit
 }
 
-# until_it COMMAND…: try again for up to 20 s.
+# until_it COMMAND…: try again, for two minutes and more: a limit for what hangs, not for what is slow.
 until_it() {
     n=0
     until "$@" 2>/dev/null; do
         n=$((n + 1))
-        [ $n -lt 400 ] || return 1
+        [ $n -lt 2400 ] || return 1
         sleep 0.05
     done
 }

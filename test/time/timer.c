@@ -195,8 +195,9 @@ TEST(a_select_takes_the_tick_once) {
     weir_timer_free(t), weir_timer_free(never);
 }
 TEST(a_select_that_goes_elsewhere_leaves_the_tick) {
-    weir_timer *t = weir_timer_new(2 * WEIR_MILLISECOND);
+    weir_timer *t = weir_timer_new(WEIR_HOUR);
     CHECK_EQ(weir_select(weir_on_timer(t), weir_on_after(0)), 1);
+    CHECK(weir_timer_reset(t, 2 * WEIR_MILLISECOND)); /* it was armed yet */
     CHECK_EQ(weir_timer_wait(t, NULL), 0);
     weir_timer_free(t);
 }
