@@ -348,7 +348,7 @@ TEST(a_computing_hog_cannot_starve_a_waiter) {
     TEST_UNTIL(done == 1);
 }
 
-static long taken[16];
+static _Atomic long taken[16];
 
 static void take_turns(int i) {
     while (!stop) {
@@ -362,7 +362,7 @@ static void take_turns(int i) {
 
 TEST(contenders_all_get_their_turn) {
     for (int i = 0; i < 16; i++) GO(take_turns, i);
-    for (int i = 0; i < 16; i++) TEST_UNTIL(((volatile long *)taken)[i] >= 1); /* for ever, if anybody did not */
+    for (int i = 0; i < 16; i++) TEST_UNTIL(taken[i] >= 1); /* for ever, if anybody did not */
     stop = true;
     TEST_UNTIL(done == 16);
 }
