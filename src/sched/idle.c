@@ -212,6 +212,15 @@ void wr_outside_end(void) {
     if (dead) report_deadlock();
 }
 
+_Noreturn void wr_blocking_left(struct m *m) {
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    bool counted = m->left_blocking;
+    m->left_blocking = false;
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+    if (counted) wr_outside_end();
+    wr_freeze();
+}
+
 /* What the poller has brought goes to a P, if there is an idle one, or to everybody. */
 static void take_in(struct m *m, const struct wr_batch *polled) {
     struct wr_batch ours = wr_batch_mark(polled);

@@ -83,6 +83,7 @@ struct m {
     bool spinning;               /* looks for work; counted in sched.spinning */
     bool idle;                   /* in sched.idle_ms; guarded by sched.lock */
     _Atomic bool blocking;       /* in weir_blocking */
+    bool left_blocking;          /* and was when the runtime stopped: counted in n_outside; guarded by sched.lock */
     _Atomic uint32_t wake;       /* futex: 1 = wake up */
     weir_time sleeps_until;      /* while idle: WR_NEVER, or the timer it waits for; guarded by sched.lock */
     struct m *next_idle;
@@ -114,7 +115,7 @@ struct sched {
     struct m *idle_ms;
     uint32_t n_ms;               /* threads made */
     uint32_t n_running;          /* threads that are not idle: 0 = nobody will make work */
-    uint32_t n_outside;          /* those of them that are no workers: between wr_outside_begin and wr_outside_end */
+    uint32_t n_outside;          /* those of them that are no workers: between wr_outside_begin and wr_outside_end; or an earlier run's */
     struct m *all_ms;
     _Atomic(struct m *) poller;  /* the idle thread that sleeps in the poller; set under the lock */
     _Atomic uint32_t waiting;    /* between wr_poll_begin and wr_poll_end: somebody is to ask the poller */
@@ -281,6 +282,7 @@ bool wr_signal_ours(void);                 /* SIGURG comes to us, not to a handl
 void wr_signal_unblock(const sigset_t *mask); /* on a new thread of ours: this mask, less what it must hear. NULL: its own */
 bool wr_signal_freeze(struct m *m);        /* stop that thread for good, at a place where it holds no lock of libc's; false: try later */
 _Noreturn void wr_freeze(void);            /* the calling thread stops for good */
+_Noreturn void wr_blocking_left(struct m *m); /* the same, back from a call that began in a run that has ended */
 
 /* world.c */
 bool wr_world_signalled(const void *context); /* in the handler; true: the signal was to stop the world, which goes on again */

@@ -216,6 +216,7 @@ int wr_sched_stop(void) {
     wr_sysmon_stop();
     let_threads_end();
     bool all_gone = true;
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
     for (struct m *m = wr_sched.all_ms; m; m = m->next_m)
         if (!atomic_load(&m->gone)) { /* if it is not frozen yet, then when it comes to the scheduler */
             uint32_t running = 0;
@@ -223,7 +224,11 @@ int wr_sched_stop(void) {
             atomic_store(&m->p, NULL);
             all_gone = false;
             left_threads++;
+            /* What it calls may wake somebody of the next run yet. It tells when it has returned: it sees `frozen` after it has
+             * taken `blocking` back, and so either we see that here, or it waits for this lock and sees left_blocking. */
+            if (atomic_load(&m->blocking)) m->left_blocking = true, wr_sched.n_outside++, wr_sched.n_running++;
         }
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     wr_signal_restore();
     static size_t left; /* of earlier runs too */
     wr_each_goroutine(abandon, &left);

@@ -266,7 +266,7 @@ int weir_blocking(int (*fn)(void *), void *arg) {
     int saved_errno = errno;
     m = wr_m(); /* fn may have parked */
     m->blocking = false;
-    if (wr_unlikely(atomic_load_explicit(&m->frozen, memory_order_acquire))) wr_freeze(); /* the runtime stopped meanwhile */
+    if (wr_unlikely(atomic_load(&m->frozen))) wr_blocking_left(m); /* the runtime stopped meanwhile */
     wr_enter(m);
     atomic_store_explicit(&g->state, WR_G_RUNNING, memory_order_release);
     if (!regain_p(m)) wr_requeue_away(g);
