@@ -34,7 +34,7 @@ top_names_functions() {
 }
 list_shows_source() {
     pprof -list slow_value "$tmp/$1.pb.gz" && grep -q 'ROUTINE.* slow_value in .*debugged.c' "$tmp/pprof.out" &&
-        grep -q ' 10 .*int e = weir_chan_send(ch, &value);' "$tmp/pprof.out"
+        grep -q '\(8\|9\|10\) .*int e = weir_chan_send(ch, &value);' "$tmp/pprof.out"
 }
 peek_shows_callers() {
     pprof -peek slow_value "$tmp/$1.pb.gz" && grep -q 'forgotten_sender' "$tmp/pprof.out"

@@ -16,18 +16,19 @@ goroutines_are_counted_by_stack() {
         grep -q "^#	0x[0-9a-f]*	slow_value+0x[0-9a-f]*	.*debugged.c:[1-9][0-9]*$" "$tmp/body"
 }
 
+# Where weir is built without optimisation, a frame of main's that lives has two of them in words that it does not use any more.
 leaked_goroutines_are_shown() {
     answers 200 "$plain" '/debug/pprof/goroutineleak?debug=1' && cat "$tmp/body" &&
-        head -n 1 "$tmp/body" | grep -q '^goroutineleak profile: total 10$' && grep -q 'slow_value' "$tmp/body" &&
+        head -n 1 "$tmp/body" | grep -q '^goroutineleak profile: total \([89]\|10\)$' && grep -q 'slow_value' "$tmp/body" &&
         lacks_line sleeper "$tmp/body" && answers 200 "$plain" '/debug/pprof/goroutineleak?debug=2' &&
-        [ "$(grep -c '^goroutine [0-9]* \[chan send (leaked)\]:$' "$tmp/body")" = 10 ] && grep -q '^goroutine [0-9]* \[sleep\]:$' "$tmp/body"
+        [ "$(grep -c '^goroutine [0-9]* \[chan send (leaked)\]:$' "$tmp/body")" -ge 8 ] && grep -q '^goroutine [0-9]* \[sleep\]:$' "$tmp/body"
 }
 
 index_has_counts() {
     end_program; start "$tmp/by_archive" leak 10 || return 1
     answers 200 'text/html; charset=utf-8' /debug/pprof/ && grep -q "<td>12</td><td><a href='goroutine?debug=1'>" "$tmp/body" &&
         grep -q '<td>never asked</td>' "$tmp/body" && fetch /debug/pprof/goroutineleak && fetch /debug/pprof/ && cat "$tmp/body" &&
-        grep -q '<td>10 (proven [0-9]* s ago)</td>' "$tmp/body"
+        grep -q '<td>\([89]\|10\) (proven [0-9]* s ago)</td>' "$tmp/body"
 }
 
 threads_are_counted() {
@@ -162,10 +163,10 @@ says_why_not() {
     grep -q 'WEIR_DEBUG_ADDR: there is no debug server, since libweir-debug cannot be loaded: ' "$tmp/err" || ldconfig -p | grep -q libweir-debug
 }
 
-few_left() { fetch '/debug/pprof/goroutine?debug=1' && head -n 1 "$tmp/body" | grep -q 'total 2$'; }
+few_left() { fetch '/debug/pprof/goroutine?debug=1' && head -n 1 "$tmp/body" | grep -q 'total [2-4]$'; }
 healing() {
     start env WEIR_DEBUG_HEAL=1 "$tmp/by_archive" leak 10 && fetch '/debug/pprof/goroutineleak?heal=1' -X POST && cat "$tmp/body" &&
-        grep -q '^10 leaked, 10 healed$' "$tmp/body" && until_it few_left
+        grep -q '^\([89]\|10\) leaked, \([89]\|10\) healed$' "$tmp/body" && until_it few_left
 }
 
 check debugged_program_builds builds
