@@ -215,7 +215,6 @@ void wr_outside_end(void) {
 _Noreturn void wr_blocking_left(struct m *m) {
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
     bool counted = m->left_blocking;
-    m->left_blocking = false;
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     if (counted) wr_outside_end();
     wr_freeze();
