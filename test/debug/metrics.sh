@@ -125,8 +125,22 @@ promtool_accepts_the_names() { promtool check metrics <"$tmp/after" >"$tmp/said"
 
 rules=$WEIR_SRC/packaging/prometheus/weir.rules.yml
 promtool_accepts_the_rules() { promtool check rules "$rules"; }
-# A leak is told at once, and no more once it is healed; so is a count above the program's own threshold; goroutines that only climb are told after an hour and a quarter, those that come
-# and go, or of whom there are more for good, are not.
+# fires MINUTES ALERT SUMMARY DESCRIPTION: then it does, and says so
+fires() {
+    cat <<END
+      - eval_time: $1
+        alertname: $2
+        exp_alerts:
+          - exp_labels: { severity: warning, job: j, instance: i }
+            exp_annotations:
+              summary: '$3'
+              description: >-
+$(echo "$4" | sed 's/^ */                /')
+              runbook: doc/observe.md, "An alert has fired"
+END
+}
+# A leak is told at once, and no more once it is healed; so is a count above the program's own threshold; goroutines that only climb
+# are told after an hour and a quarter, those that come and go, or of whom there are more for good, are not.
 alerts_come_and_go() {
     saw=
     for _ in 1 2 3 4 5 6 7 8 9 10; do saw="$saw 10+90x9"; done
@@ -140,16 +154,9 @@ tests:
     alert_rule_test:
       - { eval_time: 2m, alertname: WeirGoroutinesLeaked }
       - { eval_time: 6m, alertname: WeirGoroutinesLeaked }
-      - eval_time: 9m
-        alertname: WeirGoroutinesLeaked
-        exp_alerts:
-          - exp_labels: { severity: warning, job: j, instance: i }
-            exp_annotations:
-              summary: '7 goroutines of j on i have leaked'
-              description: >-
-                They wait for something that nothing in the process can reach any more, and will for ever.
-                /debug/pprof/goroutineleak?debug=2 has their stacks, and the line that started each.
-              runbook: doc/observe.md, "An alert has fired"
+$(fires 9m WeirGoroutinesLeaked '7 goroutines of j on i have leaked' \
+          'They wait for something that nothing in the process can reach any more, and will for ever.
+          /debug/pprof/goroutineleak?debug=2 has their stacks, and the line that started each.')
       - { eval_time: 14m, alertname: WeirGoroutinesLeaked }
   - interval: 1m
     input_series:
@@ -159,16 +166,9 @@ tests:
       - { series: 'weir_goroutines{job="j", instance="unwatched", state="running"}', values: '200x20' }
     alert_rule_test:
       - { eval_time: 5m, alertname: WeirGoroutinesAboveThreshold }
-      - eval_time: 9m
-        alertname: WeirGoroutinesAboveThreshold
-        exp_alerts:
-          - exp_labels: { severity: warning, job: j, instance: i }
-            exp_annotations:
-              summary: 'j on i has 101 goroutines, more than it is meant to'
-              description: >-
-                The threshold is the one that the program has given weir_watch_count. weir_site_goroutines tells which line starts them;
-                /debug/pprof/goroutineleak proves whether they have leaked.
-              runbook: doc/observe.md, "An alert has fired"
+$(fires 9m WeirGoroutinesAboveThreshold 'j on i has 101 goroutines, more than it is meant to' \
+          'The threshold is the one that the program has given weir_watch_count. weir_site_goroutines tells which line starts them;
+          /debug/pprof/goroutineleak proves whether they have leaked.')
       - { eval_time: 15m, alertname: WeirGoroutinesAboveThreshold }
   - interval: 1m
     input_series:
@@ -178,16 +178,9 @@ tests:
       - { series: 'weir_goroutines{job="j", instance="step", state="waiting", reason="chan send"}', values: '100x60 5000x120' }
     alert_rule_test:
       - { eval_time: 40m, alertname: WeirGoroutinesOnlyClimb }
-      - eval_time: 80m
-        alertname: WeirGoroutinesOnlyClimb
-        exp_alerts:
-          - exp_labels: { severity: warning, job: j, instance: i }
-            exp_annotations:
-              summary: 'goroutines of j on i only become more: at least 1962 by now'
-              description: >-
-                For an hour there have never been fewer of them than a quarter of an hour before. weir_site_goroutines tells which line
-                starts them; /debug/pprof/goroutineleak proves whether they have leaked.
-              runbook: doc/observe.md, "An alert has fired"
+$(fires 80m WeirGoroutinesOnlyClimb 'goroutines of j on i only become more: at least 1962 by now' \
+          'For an hour there have never been fewer of them than a quarter of an hour before. weir_site_goroutines tells which line
+          starts them; /debug/pprof/goroutineleak proves whether they have leaked.')
 END
     promtool test rules "$tmp/rules_test.yml"
 }
