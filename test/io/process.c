@@ -35,11 +35,20 @@ static void no_child_is_left(void) {
     CHECK_EQ(waitpid(-1, NULL, WNOHANG), -1);
     CHECK_EQ(errno, ECHILD);
 }
-/* The poller has its own, once it has been needed. */
+static bool has_poller(void) {
+    char path[32], what[32] = "";
+    for (int fd = 0; fd < 64; fd++) {
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        if (readlink(path, what, sizeof what - 1) > 0 && strncmp(what, "anon_inode:[eventpoll]", 22) == 0) return true;
+    }
+    return false;
+}
+/* The poller has its own, once it has been needed: which a read is too late for whose time is over before it waits. */
 static int fds_before(void) {
     int fds[2];
     CHECK_EQ(weir_pipe(fds), 0);
-    weir_timeout(WEIR_MILLISECOND) CHECK_EQ(weir_read(fds[0], &(char){ 0 }, 1), -ETIMEDOUT);
+    for (weir_duration d = WEIR_MILLISECOND; !has_poller(); d *= 2)
+        weir_timeout(d) CHECK_EQ(weir_read(fds[0], &(char){ 0 }, 1), -ETIMEDOUT);
     CHECK_EQ(weir_close_fd(fds[0]), 0);
     CHECK_EQ(weir_close_fd(fds[1]), 0);
     return open_fds();
