@@ -43,6 +43,7 @@ static int listen_at(const weir_address *a, const struct wr_network *net, int fl
     if (!error && (flags & WEIR_REUSEPORT)) error = set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (!error && bind(fd, (const struct sockaddr *)a->bytes, a->length) < 0) error = -errno;
     if (!error && net->type != SOCK_DGRAM && listen(fd, INT_MAX) < 0) error = -errno; /* the kernel knows its maximum */
+    if (!error && net->type != SOCK_DGRAM) wr_io_listens(fd);
     if (!error) return fd;
     (void)weir_close_fd(fd);
     return error;
