@@ -3,9 +3,9 @@
  * reads answers of equal length. Either as fast as they come back (closed loop), or at a fixed rate, where a request
  * counts from when it was due and not from when there was a connection to send it on. One thread, epoll.
  *
- *     load ADDRESS-PORT echo|http CONNECTIONS SECONDS RATE PID
+ *     load ADDRESS-PORT echo|http|short CONNECTIONS SECONDS RATE PID
  *
- * RATE 0: closed loop, which never sleeps: else the slower server would also pay for waking it, at several us each. PID: the server's, whose CPU time is asked of /proc. The first fifth of the time does not count. Prints
+ * short: as echo, but each connection asks once, is reset, and has another in its place. RATE 0: closed loop, which never sleeps: else the slower server would also pay for waking it, at several us each. PID: the server's, whose CPU time is asked of /proc. The first fifth of the time does not count. Prints
  * lines `name value unit`.
  */
 #define _GNU_SOURCE
@@ -64,6 +64,22 @@ static double cpu_of(int pid) {
     return sum;
 }
 
+static int dial(int port) {
+    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct linger reset = { .l_onoff = 1 }; /* so that no number of a port is kept from use */
+    int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+    if (fd < 0) fail("socket");
+    if (connect(fd, (struct sockaddr *)&to, sizeof to)) fail("connect");
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    return fd;
+}
+
+static void listen_for(int ep, const struct connection *c, int i) {
+    struct epoll_event e = { .events = EPOLLIN, .data.u32 = (uint32_t)i };
+    if (epoll_ctl(ep, EPOLL_CTL_ADD, c->fd, &e)) fail("epoll_ctl");
+}
+
 static void send_request(struct connection *c, double due) {
     c->since = due;
     c->got = 0;
@@ -94,30 +110,24 @@ static int compare(const void *a, const void *b) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 7) return fputs("usage: load PORT echo|http CONNECTIONS SECONDS RATE PID\n", stderr), 2;
+    if (argc != 7) return fputs("usage: load PORT echo|http|short CONNECTIONS SECONDS RATE PID\n", stderr), 2;
     int port = atoi(argv[1]), n = atoi(argv[3]), pid = atoi(argv[6]);
     double seconds = atof(argv[4]), rate = atof(argv[5]);
-    bool http = strcmp(argv[2], "http") == 0;
+    bool http = strcmp(argv[2], "http") == 0, once = strcmp(argv[2], "short") == 0;
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
 
-    int ep = epoll_create1(0), one = 1, *idle = malloc((size_t)n * sizeof *idle), n_idle = 0, first_idle = 0; /* a ring: all take turns */
+    int ep = epoll_create1(0), *idle = malloc((size_t)n * sizeof *idle), n_idle = 0, first_idle = 0; /* a ring: all take turns */
     struct connection *all = calloc((size_t)n, sizeof *all);
     size_t room = 1 << 20, samples = 0;
     float *late = malloc(room * sizeof *late);
     if (!idle || !all || !late || ep < 0) fail("load");
     for (int i = 0; i < n; i++) {
-        struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-        all[i].fd = socket(AF_INET, SOCK_STREAM, 0);
-        if (all[i].fd < 0) fail("socket");
-        if (connect(all[i].fd, (struct sockaddr *)&to, sizeof to)) fail("connect");
-        setsockopt(all[i].fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        all[i].fd = dial(port);
         if (http && i == 0) learn_answer(all[i].fd);
-        struct epoll_event e = { .events = EPOLLIN, .data.u32 = (uint32_t)i };
-        epoll_ctl(ep, EPOLL_CTL_ADD, all[i].fd, &e);
+        listen_for(ep, &all[i], i);
         idle[n_idle++] = i;
     }
 
@@ -145,6 +155,11 @@ int main(int argc, char **argv) {
             if (k <= 0) fail("the server has closed a connection");
             c->got += (size_t)k;
             if (c->got < answer_length) continue;
+            if (once) {
+                close(c->fd);
+                c->fd = dial(port);
+                listen_for(ep, c, (int)events[j].data.u32);
+            }
             idle[(first_idle + n_idle++) % n] = (int)events[j].data.u32;
             done++;
             if (samples == room && (late = realloc(late, (room *= 2) * sizeof *late)) == NULL) fail("realloc");

@@ -15,9 +15,13 @@
  * - A connection that was reset says so (-ECONNRESET) once, as the system has it: to the call that finds it. If that had a byte by then, and so
  *   returns a number, reading gives 0 from then on, as at an end; writing gives -EPIPE, and weir_peer_address -ENOTCONN.
  * - SIGPIPE is never raised: the call returns -EPIPE.
+ * - WEIR_POLLER=uring (doc/io.md): a TCP socket that weir has made belongs to weir's calls once weir_read has waited there, as what comes is
+ *   taken out of it ahead of the next call: read(2), a library, another process that has a copy would miss those bytes. So it is with a listener
+ *   of weir_listen's and weir_accept. Before others take from it, let weir_wait_fd return WEIR_IN and take what it told of by weir_read,
+ *   weir_accept; from then on nothing is taken ahead there.
  * - -EPERM: no runtime is running, so nobody could wake the caller (a call that need not wait works all the same).
  * - -EBADF: not open, or closed while the call waited. -ENOMEM: no memory to wait with. -EMFILE, -ENFILE: no
- *   numbers for weir itself, which takes two when somebody waits for the first time.
+ *   numbers for weir itself, which takes two when somebody waits for the first time (and one more for WEIR_POLLER=uring, when it starts).
  */
 #ifndef WEIR_IO_H
 #define WEIR_IO_H
@@ -50,8 +54,8 @@ enum { WEIR_IN = 1, WEIR_OUT = 2 };
 WEIR_API_ WEIR_MUST_USE_ int weir_wait_fd(int fd, int events);
 
 /* Close fd. Who waits on it is woken with -EBADF, and so is who calls before the last of them has left; then the number
- * is free. 0; -EBADF: not open, or being closed; -EIO and others of close(2). Does not block, but as close(2) does (SO_LINGER). Not
- * cancellable. Go: Close. */
+ * is free. 0; -EBADF: not open, or being closed; -EIO and others of close(2). Does not block, but as close(2) does (SO_LINGER); with
+ * WEIR_POLLER=uring a listener's may take until the processor's next tick. Not cancellable. Go: Close. */
 WEIR_API_ int weir_close_fd(int fd);
 
 /*

@@ -49,7 +49,10 @@ WEIR_API_ WEIR_MUST_USE_ int weir_listen_flags(const char *network, const char *
 
 /* The next connection that comes in to fd, which may be any listening socket. Returns its descriptor. A connection that was given up before it
  * was accepted is passed over. -EMFILE, -ENFILE: at once, and it goes on waiting; -EINVAL: does not listen; others of accept(2). Options are
- * the listener's (see weir_listen). Blocks; cancellable. Go: Accept. */
+ * the listener's (see weir_listen). Blocks; cancellable. Go: Accept.
+ * With WEIR_POLLER=uring connections may have been accepted ahead of the call, 64 and more, on a listener of weir_listen's: they are closed with it.
+ * After the listener has been given to another process (weir_send_fd, weir_process_start) none is, but those that are here are for this
+ * one: call weir_accept under a short limit until it gives -ETIMEDOUT, then close the listener. */
 WEIR_API_ WEIR_MUST_USE_ int weir_accept(int fd);
 
 /*

@@ -70,6 +70,8 @@ static int64_t look_into_file(void *arg) {
 }
 static int64_t try_look(int from, void *arg) {
     struct copy *c = arg;
+    int64_t n = wr_io_ahead(from, c->buffer, c->n, true);
+    if (n) return n;
     return c->file ? wr_io_blocking(look_into_file, c) : wr_io_result(recv(from, c->buffer, c->n, MSG_PEEK | MSG_DONTWAIT));
 }
 
@@ -77,7 +79,8 @@ static int64_t by_looking(struct copy *c) {
     int64_t n = wr_io(c->from, WR_READ, try_look, c, 0);
     if (n > 0) n = weir_write(c->to, c->buffer, (size_t)n);
     if (n <= 0) return n;
-    int64_t taken = c->file ? lseek(c->from, n, SEEK_CUR) : wr_io_result(recv(c->from, c->buffer, (size_t)n, MSG_DONTWAIT));
+    int64_t taken = c->file ? lseek(c->from, n, SEEK_CUR) : wr_io_ahead(c->from, NULL, (size_t)n, false);
+    if (taken == 0) taken = wr_io_result(recv(c->from, c->buffer, (size_t)n, MSG_DONTWAIT));
     if (taken < 0) c->stop = true; /* somebody else has it */
     return n;
 }

@@ -27,30 +27,15 @@
  * Short reads. On TCP a read that gives less than was asked for has emptied the socket, and a write that takes less has filled it (epoll(7)):
  * the next call need not try before it waits, unless there has been an edge since. Except after an end, an error or urgent data, at which
  * reads stop though there is more.
+ *
+ * With WEIR_POLLER=uring a request of the ring may be what tells of edges on the reading side, and have taken something ahead: ahead.c. What
+ * is said here holds all the same.
  */
-#include "io/io.h"
+#include "io/entry.h"
 
 #include <stdlib.h>
 #include <sched.h>
 #include <unistd.h>
-
-struct side {
-    _Atomic uint32_t edges;    /* twice as many as there have been; changed under the lock */
-    _Atomic uint32_t empty;    /* the count at which there was nothing left: no use in trying before the next */
-    _Atomic uint32_t waiting;  /* length of the queue, to be read without the lock */
-    struct wr_list queue;      /* wr_node, oldest first */
-};
-
-struct entry {
-    struct wr_source source;   /* of edges */
-    struct wr_lock lock;       /* rank SYNC: the queues, edges */
-    _Atomic uint64_t users;    /* calls in progress, by goroutines and by threads, and CLOSING */
-    _Atomic bool registered;   /* with the poller; says nothing unless made */
-    bool made;                 /* by weir: closed by weir too */
-    bool stream;               /* short reads tell */
-    _Atomic bool ended;        /* no longer */
-    struct side sides[2];
-};
 
 #define CLOSING (1ull << 63)
 #define A_THREAD (1ull << 32) /* a goroutine counts 1 */
@@ -64,8 +49,7 @@ static _Atomic(struct entry *) chunks[CHUNKS];
 
 static void edge(struct wr_source *s, unsigned edges, struct wr_batch *ready);
 
-/* NULL: no memory, or not a number that a descriptor can have here. */
-static struct entry *entry_of(int fd) {
+struct entry *wr_entry_of(int fd) {
     if (wr_unlikely((unsigned)fd >= CHUNK * CHUNKS)) return NULL;
     _Atomic(struct entry *) *at = &chunks[fd / CHUNK];
     struct entry *chunk = atomic_load_explicit(at, memory_order_acquire);
@@ -85,6 +69,14 @@ static struct entry *entry_of(int fd) {
     return &chunk[fd % CHUNK];
 }
 
+struct entry *wr_entry_from(int *fd) {
+    for (; *fd / CHUNK < CHUNKS; *fd = (*fd / CHUNK + 1) * CHUNK) {
+        struct entry *chunk = atomic_load_explicit(&chunks[*fd / CHUNK], memory_order_acquire);
+        if (chunk) return &chunk[*fd % CHUNK];
+    }
+    return NULL;
+}
+
 /* ---- Waking ---------------------------------------------------------------------------------------- */
 
 /* Lock held. */
@@ -98,15 +90,19 @@ static struct g *claim_first(struct side *side) {
     return NULL;
 }
 
+struct g *wr_entry_edge(struct side *side) {
+    atomic_fetch_add_explicit(&side->edges, 2, memory_order_release);
+    return claim_first(side);
+}
+
 static void edge(struct wr_source *s, unsigned edges, struct wr_batch *ready) {
     struct entry *e = wr_container(s, struct entry, source);
     wr_lock(&e->lock, WR_RANK_SYNC);
     if (edges & WR_EDGE_ENDED) atomic_store_explicit(&e->ended, true, memory_order_relaxed);
+    if (wr_unlikely(wr_ahead(e))) edges = wr_ahead_edges(wr_ahead(e), edges);
     for (int i = 0; i < 2; i++) {
-        struct side *side = &e->sides[i];
         if (!(edges & (i == WR_READ ? WR_EDGE_IN : WR_EDGE_OUT))) continue;
-        atomic_fetch_add_explicit(&side->edges, 2, memory_order_release);
-        struct g *g = claim_first(side);
+        struct g *g = wr_entry_edge(&e->sides[i]);
         if (g) wr_batch_add(ready, g);
     }
     wr_unlock(&e->lock, WR_RANK_SYNC);
@@ -146,6 +142,7 @@ static int enter(struct entry *e) {
 static void begin_anew(struct entry *e, bool made, bool stream) {
     e->made = made;
     e->stream = stream;
+    e->listens = false;
     atomic_store_explicit(&e->ended, false, memory_order_relaxed);
     atomic_store_explicit(&e->registered, false, memory_order_relaxed);
     for (int i = 0; i < 2; i++) atomic_store_explicit(&e->sides[i].empty, NOT_EMPTY, memory_order_relaxed);
@@ -154,6 +151,7 @@ static void begin_anew(struct entry *e, bool made, bool stream) {
 /* Nobody uses the number, and nobody may. What the last of them did is seen before it is closed, and what close did before anybody enters. */
 static int close_now(struct entry *e, int fd) {
     if (e->made && atomic_load_explicit(&e->registered, memory_order_relaxed)) wr_poll_forget(fd); /* a copy may keep it open */
+    if (wr_unlikely(wr_ahead(e))) wr_ahead_close(e);
     begin_anew(e, false, false);
     int result = close(fd) == 0 || errno == EINTR ? 0 : -errno; /* on Linux it is closed then, too */
     atomic_store_explicit(&e->users, 0, memory_order_release);
@@ -168,7 +166,7 @@ static int leave(struct entry *e, int fd) {
 
 /* The entry of the number, entered. 0, -EBADF, -ENOMEM. */
 static int enter_number(int fd, struct entry **e) {
-    *e = fd < 0 ? NULL : entry_of(fd);
+    *e = fd < 0 ? NULL : wr_entry_of(fd);
     return *e ? enter(*e) : fd < 0 || (unsigned)fd >= CHUNK * CHUNKS ? -EBADF : -ENOMEM;
 }
 
@@ -176,10 +174,10 @@ int wr_io_hold(int fd) {
     struct entry *e;
     return enter_number(fd, &e);
 }
-void wr_io_release(int fd) { (void)leave(entry_of(fd), fd); }
+void wr_io_release(int fd) { (void)leave(wr_entry_of(fd), fd); }
 
 int weir_close_fd(int fd) {
-    struct entry *e = fd < 0 ? NULL : entry_of(fd);
+    struct entry *e = fd < 0 ? NULL : wr_entry_of(fd);
     if (!e) return fd >= 0 && close(fd) == 0 ? 0 : -EBADF;
     int error = enter(e);
     if (error) return error;
@@ -213,24 +211,26 @@ static void forget_goroutines(struct entry *e, int fd) {
 }
 
 void wr_io_stop(void) {
-    for (int c = 0; c < CHUNKS; c++) {
-        struct entry *chunk = atomic_load_explicit(&chunks[c], memory_order_acquire);
-        for (int i = 0; chunk && i < CHUNK; i++)
-            if (atomic_load_explicit(&chunk[i].users, memory_order_relaxed)) forget_goroutines(&chunk[i], c * CHUNK + i);
-    }
+    struct entry *e;
+    for (int fd = 0; (e = wr_entry_from(&fd)); fd++)
+        if (atomic_load_explicit(&e->users, memory_order_relaxed)) forget_goroutines(e, fd);
+    if (wr_ring()) wr_ahead_stop();
 }
 
 int wr_io_made(int fd, bool stream) {
-    struct entry *e = entry_of(fd);
+    struct entry *e = wr_entry_of(fd);
     if (!e) {
         close(fd);
         return (unsigned)fd >= CHUNK * CHUNKS ? -EMFILE : -ENOMEM;
     }
     while (enter(e)) sched_yield(); /* its last owner has closed it and is about to say so */
+    if (wr_unlikely(wr_ahead(e))) wr_ahead_close(e); /* behind our back */
     begin_anew(e, true, stream);
     (void)leave(e, fd);
     return fd;
 }
+
+void wr_io_listens(int fd) { wr_entry_of(fd)->listens = true; }
 
 /* ---- Waiting --------------------------------------------------------------------------------------- */
 
@@ -287,10 +287,10 @@ static int place_take(struct place *p, struct wr_wait *w, struct entry *e, enum 
     return error;
 }
 
-/* Until the next edge after `seen`: 0, try again. */
-static int wait_edge(struct entry *e, int fd, enum wr_side side, uint32_t seen) {
+/* Until the next edge after `seen`: 0, try again. `read`: for weir_read, which takes what was received ahead. */
+static int wait_edge(struct entry *e, int fd, enum wr_side side, uint32_t seen, bool read) {
     if (!wr_sched_running()) return -EPERM;
-    int why = register_entry(e, fd);
+    int why = wr_ring() && side == WR_READ && wr_ahead_waits(e, fd, read || e->listens) ? 0 : register_entry(e, fd);
     if (why) return why == -EPERM ? -EAGAIN : why;
     struct wr_wait w;
     struct place place;
@@ -321,7 +321,7 @@ int64_t wr_io(int fd, enum wr_side side, int64_t (*attempt)(int fd, void *arg), 
                 break;
             }
         }
-        if ((n = wait_edge(e, fd, side, seen))) break;
+        if ((n = wait_edge(e, fd, side, seen, full > 0))) break;
     }
     pass_on(e, s);
     (void)leave(e, fd);
@@ -342,7 +342,7 @@ int wr_io_poll(struct pollfd *fds, size_t n, weir_time until) {
         uint32_t seen[WR_IO_POLL_MAX][2];
         for (size_t i = 0; i < n; i++)
             for (int s = 0; s < 2; s++) seen[i][s] = atomic_load_explicit(&entries[i]->sides[s].edges, memory_order_acquire);
-        result = poll(fds, n, 0);
+        result = wr_ring() ? wr_ahead_poll(fds, entries, n) : poll(fds, n, 0);
         if (result > 0 || (until != WR_NEVER && wr_now() >= until)) break;
         if (result < 0 && errno != EINTR) {
             result = -errno;

@@ -38,9 +38,25 @@ int wr_io_poll(struct pollfd *fds, size_t n, weir_time until);
 int wr_io_hold(int fd);
 void wr_io_release(int fd);
 
+/*
+ * What is ahead of who wants it, where WEIR_POLLER=uring (ahead.c), in place of asking the socket, for every attempt that takes from one.
+ *
+ * Bytes: up to n. > 0: so many; look: and they stay. 0: there is nothing, ask the socket. -EAGAIN: wait for an edge; or the error that was
+ * met. `to` NULL: for nobody.
+ */
+static inline int64_t wr_io_ahead(int fd, void *to, size_t n, bool look);
+int64_t wr_io_ahead_of(int fd, void *to, size_t n, bool look);
+/* A connection: its descriptor, of which nothing is known yet. -ENODATA: there is none, ask the socket. -EAGAIN: wait for an edge; -ENOMEM. */
+static inline int wr_io_accepted(int fd);
+int wr_io_accepted_of(int fd);
+/* Others than weir are going to read, or accept, from what fd stands for: from now on nothing is taken ahead. */
+void wr_io_leave_alone(int fd);
+
 /* A descriptor that weir has just made, non-blocking: what was known of the number before is forgotten. stream: a TCP socket, where a
  * short read or write means that there is no more. Returns fd; or -ENOMEM, -EMFILE and closes it. */
 int wr_io_made(int fd, bool stream);
+/* And it listens. Before anybody knows the number. */
+void wr_io_listens(int fd);
 
 /* What a system call says: its result, or -errno. */
 static inline int64_t wr_io_result(int64_t n) { return n < 0 ? -errno : n; }
@@ -53,6 +69,11 @@ static inline int wr_io_ended(void) {
     struct wr_cancel *c = wr_self()->cancel;
     return c ? atomic_load_explicit(&c->err, memory_order_acquire) : 0;
 }
+
+static inline int64_t wr_io_ahead(int fd, void *to, size_t n, bool look) {
+    return !wr_ring() || n == 0 ? 0 : wr_io_ahead_of(fd, to, n, look);
+}
+static inline int wr_io_accepted(int fd) { return !wr_ring() ? -ENODATA : wr_io_accepted_of(fd); }
 
 /* Read what of a file is in memory, or of a pipe is there: preadv2, which not every C library has, with RWF_NOWAIT. At offset -1: from
  * where the descriptor is. The number of bytes; -EAGAIN: none; -EOPNOTSUPP, -ENOSYS: it, or the kernel, cannot do that. */

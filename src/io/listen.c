@@ -1,9 +1,8 @@
 /*
- * Sockets, listening and accepting.
+ * Sockets and listening.
  */
 #include "io/net.h"
 
-#include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -44,6 +43,7 @@ static int listen_at(const weir_address *a, const struct wr_network *net, int fl
     if (!error && (flags & WEIR_REUSEPORT)) error = set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (!error && bind(fd, (const struct sockaddr *)a->bytes, a->length) < 0) error = -errno;
     if (!error && net->type != SOCK_DGRAM && listen(fd, INT_MAX) < 0) error = -errno; /* the kernel knows its maximum */
+    if (!error && net->type != SOCK_DGRAM) wr_io_listens(fd);
     if (!error) return fd;
     (void)weir_close_fd(fd);
     return error;
@@ -65,45 +65,3 @@ int weir_listen_flags(const char *network, const char *address, int flags) {
 }
 
 int weir_listen(const char *network, const char *address) { return weir_listen_flags(network, address, 0); }
-
-/* ---- Accepting ------------------------------------------------------------------------------------- */
-
-/* One at a time looks whether there is a connection and takes it, where taking would block. Not a wr_lock: those are for less than a
- * system call. */
-static pthread_mutex_t one_taker = PTHREAD_MUTEX_INITIALIZER;
-
-static int64_t take(int fd, bool blocks) {
-    for (;;) {
-        int new = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (new >= 0) return new;
-        if (errno != ECONNABORTED && errno != EPROTO && errno != EINTR) return -errno;
-        if (blocks) return -EINTR; /* who blocks looks first, again */
-    }
-}
-
-static int64_t try_accept(int fd, void *arg) {
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0) return -errno;
-    if (flags & O_NONBLOCK) return take(fd, false);
-    int listens = 0; /* one that does not may never be ready */
-    socklen_t size = sizeof listens;
-    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0) return -errno;
-    if (!listens) return -EINVAL;
-    pthread_mutex_lock(&one_taker);
-    int64_t result = wr_io_ready_now(fd, POLLIN);
-    if (!result) result = take(fd, true);
-    pthread_mutex_unlock(&one_taker);
-    return result;
-}
-
-/* Of some that are made like TCP's (MPTCP, SCTP) it is not known that a short read has emptied them. */
-static bool is_tcp(int fd) {
-    int protocol = 0;
-    socklen_t size = sizeof protocol;
-    return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 && protocol == IPPROTO_TCP;
-}
-
-int weir_accept(int fd) {
-    int new = (int)wr_io(fd, WR_READ, try_accept, NULL, 0);
-    return new < 0 ? new : wr_io_made(new, is_tcp(new));
-}

@@ -29,8 +29,17 @@ struct piece {
     unsigned *from_length, length;
 };
 
+/* MSG_TRUNC: the bytes are for nobody. */
+static int64_t ahead(int fd, void *to, size_t n, int flags) {
+    if (flags & (MSG_OOB | MSG_ERRQUEUE)) return 0;
+    return wr_io_ahead(fd, flags & MSG_TRUNC ? NULL : to, n, flags & MSG_PEEK);
+}
+
 static int64_t try_recvfrom(int fd, void *arg) {
     struct piece *p = arg;
+    int64_t n = ahead(fd, p->to, p->n, p->flags);
+    if (n > 0 && p->from && p->from_length) *p->from_length = 0; /* as TCP says it */
+    if (n) return n;
     return wr_io_result(recvfrom(fd, p->to, p->n, p->flags | MSG_DONTWAIT, p->from, p->from_length));
 }
 static int64_t try_sendto(int fd, void *arg) {
@@ -54,8 +63,20 @@ struct message {
     int flags;
 };
 
+/* Into the first piece that has room: the caller may come again for the rest. */
+static int64_t ahead_message(int fd, struct message *m) {
+    struct msghdr *h = m->received;
+    size_t i = 0, pieces = (size_t)h->msg_iovlen; /* of some C libraries an int */
+    while (i < pieces && !h->msg_iov[i].iov_len) i++;
+    int64_t n = i < pieces ? ahead(fd, h->msg_iov[i].iov_base, h->msg_iov[i].iov_len, m->flags) : 0;
+    if (n > 0) h->msg_namelen = 0, h->msg_controllen = 0, h->msg_flags = 0;
+    return n;
+}
+
 static int64_t try_recvmsg(int fd, void *arg) {
     struct message *m = arg;
+    int64_t n = ahead_message(fd, m);
+    if (n) return n;
     return wr_io_result(recvmsg(fd, m->received, m->flags | MSG_DONTWAIT));
 }
 static int64_t try_sendmsg(int fd, void *arg) {
@@ -79,6 +100,7 @@ int64_t weir_sendmsg(int fd, const struct msghdr *message, int flags) {
 
 int weir_send_fd(int sock, int fd) {
     char zero = 0;
+    wr_io_leave_alone(fd);
     union {
         struct cmsghdr header;
         char room[CMSG_SPACE(sizeof fd)];

@@ -174,6 +174,8 @@ int weir_process_start(const weir_command *c, weir_process *p) {
     if (c->in < WEIR_DEV_NULL || c->out < WEIR_DEV_NULL || c->err < WEIR_DEV_NULL) return -EBADF;
     struct launch l = { .command = c, .env = c->env ? c->env : (const char *const *)environ, .fds = { c->in, c->out, c->err }, .pidfd = -1 };
     l.most_fds = sysconf(_SC_OPEN_MAX);
+    for (int i = 0; i < 3; i++)
+        if (l.fds[i] >= 0) wr_io_leave_alone(l.fds[i]);
     l.paths = paths_of(c->argv[0]);
     l.stack = mmap(NULL, sizeof *l.stack, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     int error = l.paths && l.stack != MAP_FAILED ? (int)wr_io_blocking(launch, &l) : -ENOMEM;

@@ -59,7 +59,10 @@ int64_t wr_io_read_now(int fd, void *to, size_t n, int64_t offset) {
 
 static int64_t try_read(int fd, void *arg) {
     struct piece *p = arg;
-    int64_t n = wr_io_result(recv(fd, p->to, p->n, MSG_DONTWAIT));
+    int64_t n = wr_io_ahead(fd, p->to, p->n, false);
+    if (n) return n;
+    if (!p->n && wr_io_ahead(fd, NULL, 1, true) > 0) return 0; /* as from the socket: it waits for something to come */
+    n = wr_io_result(recv(fd, p->to, p->n, MSG_DONTWAIT));
     if (n != -ENOTSOCK) return n;
     int kind = kind_of(fd);
     if (kind < 0) return kind;

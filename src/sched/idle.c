@@ -250,6 +250,7 @@ void wr_idle(struct m *m) {
     if (polls) atomic_store(&wr_sched.poller, m);
     m->sleeps_until = until;
     m->new_timer = 0;
+    atomic_store_explicit(&m->idle_since, atomic_load_explicit(&wr_sched.coarse, memory_order_relaxed), memory_order_relaxed);
     m->idle = true;
     m->next_idle = wr_sched.idle_ms;
     wr_sched.idle_ms = m;
@@ -270,6 +271,7 @@ void wr_idle(struct m *m) {
     }
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
     if (polls) atomic_store(&wr_sched.poller, NULL);
+    atomic_store_explicit(&m->idle_since, 0, memory_order_relaxed);
     atomic_store_explicit(&m->wake, 0, memory_order_relaxed);
     if (m->idle) { /* nobody took it out: a timer, or somebody wants it to look at the timers again */
         struct m **at = &wr_sched.idle_ms;

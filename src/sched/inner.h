@@ -85,6 +85,7 @@ struct m {
     _Atomic bool blocking;       /* in weir_blocking */
     bool left_blocking;          /* and was when the runtime stopped: counted in n_outside; guarded by sched.lock */
     _Atomic uint32_t wake;       /* futex: 1 = wake up */
+    _Atomic weir_time idle_since; /* in wr_idle, by the coarse clock; 0: it is not */
     weir_time sleeps_until;      /* while idle: WR_NEVER, or the timer it waits for; guarded by sched.lock */
     struct m *next_idle;
     struct m *next_m;            /* all of them */
@@ -213,6 +214,13 @@ struct wr_batch wr_batch_mark(const struct wr_batch *b); /* runnable from now on
 /* The poller: sleep until something is ready, or until then. 0: anybody: only look. Tells of `events` at most. */
 void wr_poll(weir_time until, int events, struct wr_batch *ready);
 void wr_poll_interrupt(void);              /* wake the poller, which then looks at m->wake */
+void wr_poll_choose(void);                 /* as WEIR_POLLER says, at the first start */
+
+/* poll_uring.c */
+const char *wr_uring_open(void);           /* NULL; or why there can be no ring */
+int wr_uring_fd(void);                     /* readable when there are completions */
+int wr_uring_ask(int fd, enum wr_asked what, struct wr_source *s, uint16_t turn);
+int wr_uring_reap(int max, struct wr_batch *ready);
 
 /* worker.c */
 void *wr_m_main(void *arg);

@@ -81,6 +81,7 @@ int wr_sched_start(enum wr_mode mode) {
     wr_sched.mode = mode;
     wr_sched.default_stack = stack_from_environment();
     wr_stacks_init();
+    wr_poll_choose();
     atomic_store(&wr_sched.stopping, 0);
     atomic_store(&wr_sched.main_done, 0);
     wr_sched.main_exited = false;

@@ -2,9 +2,12 @@
  * The poller on epoll. One epoll descriptor for the life of the process, made when it is first needed, with an eventfd in it that
  * wakes the thread that sleeps there (sched.poller). The eventfd is level-triggered and drained by the poller alone,
  * so that no other thread that happens to ask can take the wake-up away; whoever writes to it has set the poller's m->wake before.
+ *
+ * WEIR_POLLER=uring adds a ring, whose descriptor is here as any other, and whose completions are taken after each look: poll_uring.c.
  */
 #include "sched/inner.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -14,11 +17,31 @@
 static _Atomic int epoll_fd = -1; /* -1: none yet */
 static int wake_fd;               /* written before epoll_fd is published */
 
+/* That there are completions needs no telling: they are looked for in any case. */
+static void ring_edge(struct wr_source *s, unsigned edges, struct wr_batch *ready) {}
+static struct wr_source ring_source = { .edge = ring_edge };
+
+void wr_poll_choose(void) {
+    static bool chosen;
+    const char *env = getenv("WEIR_POLLER"), *why = NULL;
+    if (chosen) return;
+    chosen = true;
+    if (!env || !*env || !strcmp(env, "auto") || !strcmp(env, "epoll")) return;
+    if (strcmp(env, "uring") != 0) wr_warn("WEIR_POLLER=%s: not epoll, uring or auto; ignored", env);
+    else if ((why = wr_uring_open())) wr_warn("WEIR_POLLER=uring: there is no io_uring to be had (%s); epoll is used", why);
+    else wr_has_ring = true;
+}
+
+static int add_ring(int ep) {
+    struct epoll_event ring = { .events = EPOLLIN, .data.ptr = &ring_source };
+    return wr_ring() ? epoll_ctl(ep, EPOLL_CTL_ADD, wr_uring_fd(), &ring) : 0;
+}
+
 static int make(void) {
     int ep = epoll_create1(EPOLL_CLOEXEC), ev = ep < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), e = -errno;
     if (ev >= 0) {
         struct epoll_event wake = { .events = EPOLLIN, .data.ptr = NULL };
-        if (epoll_ctl(ep, EPOLL_CTL_ADD, ev, &wake) == 0) {
+        if (epoll_ctl(ep, EPOLL_CTL_ADD, ev, &wake) == 0 && add_ring(ep) == 0) {
             wake_fd = ev;
             atomic_store_explicit(&epoll_fd, ep, memory_order_release);
             return ep;
@@ -53,6 +76,11 @@ int wr_poll_add(int fd, struct wr_source *s) { return control(EPOLL_CTL_ADD, fd,
 int wr_poll_again(int fd, struct wr_source *s) { return control(EPOLL_CTL_MOD, fd, s); }
 void wr_poll_forget(int fd) { (void)control(EPOLL_CTL_DEL, fd, NULL); }
 
+int wr_ring_ask(int fd, enum wr_asked what, struct wr_source *s, uint16_t turn) {
+    int ep = poller();
+    return ep < 0 ? ep : wr_uring_ask(fd, what, s, turn);
+}
+
 /* Nanoseconds where the kernel has them (5.11), else milliseconds, rounded up so that who waits does not spin. */
 static int wait_for_events(int ep, struct epoll_event *events, int max, weir_duration d) {
     static _Atomic bool coarse;
@@ -76,8 +104,9 @@ void wr_poll(weir_time until, int max, struct wr_batch *ready) {
     if (d < 0 && until != WR_NEVER) d = 0;
     int n = wait_for_events(ep, events, max, d);
     if (n < 0) {
-        if (errno == EINTR) return;
-        wr_fatal("the poller's descriptor is gone (%s): the program has closed one that is not its own", strerror(errno));
+        if (errno == EINTR && !wr_ring()) return;
+        if (errno == EINTR) n = 0; /* the kernel had to do something for a request of this thread's, and it may be that */
+        else wr_fatal("the poller's descriptor is gone (%s): the program has closed one that is not its own", strerror(errno));
     }
     atomic_fetch_add_explicit(&wr_sched.polls, 1, memory_order_relaxed);
     for (int i = 0; i < n; i++) {
@@ -94,6 +123,13 @@ void wr_poll(weir_time until, int max, struct wr_batch *ready) {
         if (e & (EPOLLOUT | EPOLLHUP | EPOLLERR)) edges |= WR_EDGE_OUT;
         atomic_load_explicit(&s->edge, memory_order_acquire)(s, edges, ready);
     }
+    if (wr_ring()) wr_uring_reap(max, ready);
+}
+
+void wr_poll_settle(void) {
+    struct wr_batch ready = { 0 };
+    while (wr_ring() && wr_uring_reap(WR_EVENTS, &ready)) {}
+    wr_ready_all(&ready);
 }
 
 void wr_poll_interrupt(void) {

@@ -1,5 +1,6 @@
 /* Connections: accepting, talking, the ends of them. */
 #include "net_test.h"
+#include "sched/poll.h"
 #include "threads.h"
 
 #include <sched.h>
@@ -231,7 +232,7 @@ TEST(urgent_data_does_not_hide_what_follows) {
         CHECK_EQ(send(fds[0], "!", 1, MSG_OOB), 1);
         say(fds[0], "cd");
         char heard[16] = "", urgent = 0;
-        if (i % 3) { /* passing the mark would drop it */
+        if (i % 3 && !(i % 2 && wr_has_ring)) { /* passing the mark would drop it, and does, where it is received ahead */
             CHECK_EQ(weir_recvfrom(fds[1], &urgent, 1, MSG_OOB, NULL, NULL), 1);
             CHECK_EQ(urgent, '!');
         }

@@ -1,0 +1,66 @@
+/*
+ * `hello` for the bare loops: examples/hello's parser, its look at the request, its answer.
+ */
+#include <http_parser.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct request {
+    http_parser parser;
+    char path[256];
+    size_t length;
+    char *out; /* the answers */
+    size_t n;
+    bool last;
+};
+
+static int on_begin(http_parser *p) {
+    ((struct request *)p->data)->length = 0;
+    return 0;
+}
+
+static int on_url(http_parser *p, const char *at, size_t n) {
+    struct request *r = p->data;
+    if (r->length + n <= sizeof r->path) memcpy(r->path + r->length, at, n);
+    r->length += n;
+    return 0;
+}
+
+static int on_complete(http_parser *p) {
+    struct request *r = p->data;
+    bool right = p->method == HTTP_GET && r->length == 1 && r->path[0] == '/';
+    const char *text = right ? "Hello, world!\n" : "There is only / here.\n";
+    r->last = !http_should_keep_alive(p);
+    r->n += (size_t)sprintf(r->out + r->n, "HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n%s\r\n%s",
+                            right ? "200 OK" : "404 Not Found", strlen(text), r->last ? "Connection: close\r\n" : "", text);
+    return 0;
+}
+
+static const http_parser_settings settings = { .on_message_begin = on_begin, .on_url = on_url, .on_message_complete = on_complete };
+
+/* The answer to n bytes, in place of them, where there is room for `room`; 0: hang up. */
+static ssize_t answer(struct request *r, char *buffer, ssize_t n, size_t room) {
+    static __thread char out[4096 / 18 * 160]; /* no request is shorter than 18 bytes, and no more than 4096 bytes come */
+    r->out = out, r->n = 0;
+    http_parser_execute(&r->parser, &settings, buffer, (size_t)n);
+    if (HTTP_PARSER_ERRNO(&r->parser) != HPE_OK || r->n > room) return 0;
+    memcpy(buffer, out, r->n);
+    return (ssize_t)r->n;
+}
+
+/* By descriptor, made when it is first seen. */
+static struct request *request_of(int fd) {
+    static struct request *requests[1 << 20];
+    if (!requests[fd]) requests[fd] = malloc(sizeof *requests[fd]);
+    return requests[fd];
+}
+
+/* A connection has the number from now on. */
+static void request_begin(int fd) {
+    struct request *r = request_of(fd);
+    http_parser_init(&r->parser, HTTP_REQUEST);
+    r->parser.data = r;
+    r->last = false;
+}
