@@ -5,8 +5,9 @@
  *
  *     load ADDRESS-PORT echo|http|short CONNECTIONS SECONDS RATE PID
  *
- * short: as echo, but each connection asks once, is reset, and has another in its place. RATE 0: closed loop, which never sleeps: else the slower server would also pay for waking it, at several us each. PID: the server's, whose CPU time is asked of /proc. The first fifth of the time does not count. Prints
- * lines `name value unit`.
+ * short: as echo, but each connection asks once, is reset, and has another in its place. RATE 0: closed loop, which never sleeps: else the
+ * slower server would also pay for waking it, at several us each. PID: the server's, whose CPU time is asked of /proc. The first fifth of
+ * the time does not count. Prints lines `name value unit`.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

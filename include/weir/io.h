@@ -12,13 +12,13 @@
  * - weir_close_fd, not close(2), for a descriptor that another goroutine may be using, and for those that weir has made
  *   (weir_accept, weir_dial, weir_pipe, …): it wakes those who wait, and the number is given back only when the last call
  *   that uses it has returned.
- * - A connection that was reset says so (-ECONNRESET) once, as the system has it: to the call that finds it. If that had a byte by then, and so
- *   returns a number, reading gives 0 from then on, as at an end; writing gives -EPIPE, and weir_peer_address -ENOTCONN.
+ * - A connection that was reset says so (-ECONNRESET) once, as the system has it: to the call that finds it. If that had a byte by then,
+ *   and so returns a number, reading gives 0 from then on, as at an end; writing gives -EPIPE, and weir_peer_address -ENOTCONN.
  * - SIGPIPE is never raised: the call returns -EPIPE.
- * - WEIR_POLLER=uring (doc/io.md): a TCP socket that weir has made belongs to weir's calls once weir_read has waited there, as what comes is
- *   taken out of it ahead of the next call: read(2), a library, another process that has a copy would miss those bytes. So it is with a listener
- *   of weir_listen's and weir_accept. Before others take from it, let weir_wait_fd return WEIR_IN and take what it told of by weir_read,
- *   weir_accept; from then on nothing is taken ahead there.
+ * - WEIR_POLLER=uring (doc/io.md): a TCP socket that weir has made belongs to weir's calls once weir_read has waited there, as what comes
+ *   is taken out of it ahead of the next call: read(2), a library, another process that has a copy would miss those bytes. So it is with a
+ *   listener of weir_listen's and weir_accept. Before others take from it, let weir_wait_fd return WEIR_IN and take what it told of by
+ *   weir_read, weir_accept; from then on nothing is taken ahead there.
  * - -EPERM: no runtime is running, so nobody could wake the caller (a call that need not wait works all the same).
  * - -EBADF: not open, or closed while the call waited. -ENOMEM: no memory to wait with. -EMFILE, -ENFILE: no
  *   numbers for weir itself, which takes two when somebody waits for the first time (and one more for WEIR_POLLER=uring, when it starts).
@@ -59,12 +59,12 @@ WEIR_API_ WEIR_MUST_USE_ int weir_wait_fd(int fd, int events);
 WEIR_API_ int weir_close_fd(int fd);
 
 /*
- * Copy from `from` to `to`, until the end or max bytes (max < 0: until the end). Returns how many; or fewer, if an error or the context's end
- * came after the first (the next call tells which); or the error, if there was none. Nothing is read ahead: what was not written is still there
- * to be read, after an error or a cancel too, as long as nobody else reads from `from`. But where `from` can neither be looked into nor
- * spliced (a terminal; a pipe, when `to` is a socket in blocking mode), a piece of up to 64 KiB, once read, is written before the call returns,
- * cancelled or not, and an error loses what is left of it. On datagram sockets a message is a piece, and one of no bytes is the end.
- * Files and pipes are moved by the kernel (sendfile, splice). -EINVAL, -ENOMEM, and the errors of weir_read and weir_write.
+ * Copy from `from` to `to`, until the end or max bytes (max < 0: until the end). Returns how many; or fewer, if an error or the context's
+ * end came after the first (the next call tells which); or the error, if there was none. Nothing is read ahead: what was not written is
+ * still there to be read, after an error or a cancel too, as long as nobody else reads from `from`. But where `from` can neither be looked
+ * into nor spliced (a terminal; a pipe, when `to` is a socket in blocking mode), a piece of up to 64 KiB, once read, is written before the
+ * call returns, cancelled or not, and an error loses what is left of it. On datagram sockets a message is a piece, and one of no bytes is
+ * the end. Files and pipes are moved by the kernel (sendfile, splice). -EINVAL, -ENOMEM, and the errors of weir_read and weir_write.
  * Blocks; cancellable between pieces. Go: io.Copy.
  */
 WEIR_API_ WEIR_MUST_USE_ int64_t weir_copy_fd(int to, int from, int64_t max);

@@ -1,16 +1,18 @@
 /*
  * Accepting: one connection at a time, and ahead of who wants it (WEIR_POLLER=uring).
  *
- * Ahead. Connections that the ring has accepted lie in a list of the listener's entry, linked through their own; each is an open descriptor, closed on
- * exec and in no blocking mode, as accept4 gives it, and weir's until weir_accept takes it. Guarded by the lock of the listener's entry.
+ * Ahead. Connections that the ring has accepted lie in a list of the listener's entry, linked through their own; each is an open
+ * descriptor, closed on exec and in no blocking mode, as accept4 gives it, and weir's until weir_accept takes it. Guarded by the lock of
+ * the listener's entry.
  *
- * How many. AHEAD of them end the request, until weir_accept has taken them all: asking and ending cost two system calls, which is little for
- * so many connections, and so many numbers are few of the thousand that programs commonly have. Like a listener's backlog, what is ahead
- * is bounded also in what the other side can have of us; but the kernel empties the backlog in one go, and goes on until somebody asks the poller,
- * so one burst may bring as many as there is backlog and numbers. Where no number is left the request ends, and the connection stays in the backlog.
+ * How many. AHEAD of them end the request, until weir_accept has taken them all: asking and ending cost two system calls, which is little
+ * for so many connections, and so many numbers are few of the thousand that programs commonly have. Like a listener's backlog, what is
+ * ahead is bounded also in what the other side can have of us; but the kernel empties the backlog in one go, and goes on until somebody
+ * asks the poller, so one burst may bring as many as there is backlog and numbers. Where no number is left the request ends, and the
+ * connection stays in the backlog.
  *
- * Errors. None is kept but that there was no memory: a request that ends for one wakes who waits, who asks the socket, which says it again if
- * it still holds (-EMFILE), and has forgotten what does not concern who comes later (-ECONNABORTED).
+ * Errors. None is kept but that there was no memory: a request that ends for one wakes who waits, who asks the socket, which says it again
+ * if it still holds (-EMFILE), and has forgotten what does not concern who comes later (-ECONNABORTED).
  */
 #include "io/entry.h"
 #include "io/net.h"

@@ -1,19 +1,21 @@
 /*
- * What the ring has been asked for (WEIR_POLLER=uring) on behalf of a descriptor, ahead of who wants it: to receive from a TCP socket of weir's
- * making, to accept from a listener of weir_listen's. Here is the request, from the first goroutine that waits until the last
- * word; what it brings is kept by receive.c (bytes) and accept.c (connections). With epoll none of this is reached, as no entry has anything ahead.
+ * What the ring has been asked for (WEIR_POLLER=uring) on behalf of a descriptor, ahead of who wants it: to receive from a TCP socket of
+ * weir's making, to accept from a listener of weir_listen's. Here is the request, from the first goroutine that waits until the last word;
+ * what it brings is kept by receive.c (bytes) and accept.c (connections). With epoll none of this is reached, as no entry has anything
+ * ahead.
  *
- * How it fits into waiting (descriptor.c). A goroutine that waits in weir_read or weir_accept does not have the descriptor registered with the
- * poller, but asks the ring; each word of the request is an edge. Attempts look at what is ahead before they ask the socket, and do not
- * ask it while a request is out. So each byte, and each connection, comes once, and in order: what a request says comes in order
- * (`reaping` in poll_uring.c), its last word comes before the next begins, and only when it has come, and nothing is ahead, is the
- * socket asked. Who is cancelled has taken nothing: it stays for the next.
+ * How it fits into waiting (descriptor.c). A goroutine that waits in weir_read or weir_accept does not have the descriptor registered with
+ * the poller, but asks the ring; each word of the request is an edge. Attempts look at what is ahead before they ask the socket, and do not
+ * ask it while a request is out. So each byte, and each connection, comes once, and in order: what a request says comes in order (`reaping`
+ * in poll_uring.c), its last word comes before the next begins, and only when it has come, and nothing is ahead, is the socket asked. Who
+ * is cancelled has taken nothing: it stays for the next.
  *
  * weir_wait_fd and the like end the request first, for good: from then on the program may read, or accept, by itself.
  *
  * A request that is no longer the entry's, since the number was given back, is known by its turn: what it still brings is dropped.
  *
- * When the runtime stops, requests end. What is ahead then stays, as what is in the socket does: for a call without a runtime, or of the next.
+ * When the runtime stops, requests end. What is ahead then stays, as what is in the socket does: for a call without a runtime, or of the
+ * next.
  */
 #include "io/entry.h"
 
@@ -111,15 +113,15 @@ unsigned wr_ahead_edges(struct wr_ahead *a, unsigned edges) {
     return wr_ring() && a->asked ? edges & ~(unsigned)WR_EDGE_IN : edges;
 }
 
-/* Soon over: the thread that has asked is woken if it sleeps, and if it computes is in the kernel at the processor's next tick; one that has ended
- * has the kernel do it. */
+/* Soon over: the thread that has asked is woken if it sleeps, and if it computes is in the kernel at the processor's next tick; one that
+ * has ended has the kernel do it. */
 static void wait_for_last_word(struct entry *e, bool for_good) {
     for (weir_time late = wr_now() + WEIR_SECOND; end_request(e, for_good) && wr_now() < late; sched_yield()) wr_poll_settle();
 }
 
 /*
- * The socket is the request's too, and is closed when that has ended. Of a connection the peer learns of it then; a listener's address must be
- * free when it has been closed, so there the last word is waited for.
+ * The socket is the request's too, and is closed when that has ended. Of a connection the peer learns of it then; a listener's address must
+ * be free when it has been closed, so there the last word is waited for.
  */
 void wr_ahead_close(struct entry *e) {
     struct wr_ahead *a = wr_ahead(e);

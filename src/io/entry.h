@@ -1,6 +1,6 @@
 /*
- * A descriptor's entry, and what the ring has been asked for on its behalf. For descriptor.c, which owns the entries and says how they are used,
- * and for the files of WEIR_POLLER=uring: ahead.c (requests), receive.c (bytes), accept.c (connections).
+ * A descriptor's entry, and what the ring has been asked for on its behalf. For descriptor.c, which owns the entries and says how they are
+ * used, and for the files of WEIR_POLLER=uring: ahead.c (requests), receive.c (bytes), accept.c (connections).
  */
 #ifndef WR_ENTRY_H
 #define WR_ENTRY_H
@@ -54,8 +54,8 @@ struct wr_ahead {
 };
 static inline struct wr_ahead *wr_ahead(struct entry *e) { return atomic_load_explicit(&e->ahead, memory_order_acquire); }
 
-/* A goroutine, or a thread, is about to wait for an edge of the reading side, in weir_read or weir_accept (`may`) or some other call. True: a
- * request is out, or has been made now, and its next word is that edge. False: ask the poller. */
+/* A goroutine, or a thread, is about to wait for an edge of the reading side, in weir_read or weir_accept (`may`) or some other call. True:
+ * a request is out, or has been made now, and its next word is that edge. False: ask the poller. */
 bool wr_ahead_waits(struct entry *e, int fd, bool may);
 /* Of the poller's edges, those that count: what there is to read is the ring's while a request is out. Lock held. */
 unsigned wr_ahead_edges(struct wr_ahead *a, unsigned edges);
@@ -66,8 +66,8 @@ void wr_ahead_stop(void);
 /* poll(2) of descriptors whose entries are entered, where what is ahead counts as well. */
 int wr_ahead_poll(struct pollfd *fds, struct entry **entries, size_t n);
 
-/* receive.c and accept.c, for ahead.c, all with the lock held. Keep what the word brings: false: nothing, or that there is no place for. `new`: the
- * connection's entry; NULL: there is no memory for one. */
+/* receive.c and accept.c, for ahead.c, all with the lock held. Keep what the word brings: false: nothing, or that there is no place for.
+ * `new`: the connection's entry; NULL: there is no memory for one. */
 bool wr_received_keep(struct wr_ahead *a, const struct wr_word *w);
 bool wr_accepted_keep(struct wr_ahead *a, const struct wr_word *w, struct entry *new);
 /* Is so much ahead now that the request must end? */

@@ -1,12 +1,12 @@
 /*
- * What has been received ahead (WEIR_POLLER=uring): for each socket a short queue of buffers that the kernel has filled before anybody asked.
- * Guarded by the lock of the descriptor's entry; for ahead.c, which has the request that goes on filling them. Bytes that are here are no longer in
- * the socket.
+ * What has been received ahead (WEIR_POLLER=uring): for each socket a short queue of buffers that the kernel has filled before anybody
+ * asked. Guarded by the lock of the descriptor's entry; for ahead.c, which has the request that goes on filling them. Bytes that are here
+ * are no longer in the socket.
  *
  * How much. A request is ended for good as soon as a buffer comes full, or AHEAD of them lie here: such a socket is better read by its
- * readers, with one system call into a large buffer of their own; and one that nobody reads should not take the buffers of the
- * others. But that is seen only when somebody asks the poller, which may be late, where all compute. Until then the kernel goes on, as long as
- * there are buffers: wr_buffers, 16 MiB, are the bound, for one socket and for all. Where none is free a request ends by itself (-ENOBUFS), for
+ * readers, with one system call into a large buffer of their own; and one that nobody reads should not take the buffers of the others. But
+ * that is seen only when somebody asks the poller, which may be late, where all compute. Until then the kernel goes on, as long as there
+ * are buffers: wr_buffers, 16 MiB, are the bound, for one socket and for all. Where none is free a request ends by itself (-ENOBUFS), for
  * good as well: its socket goes by epoll from then on, and what comes stays in it. So who is left without buffers loses what they are
  * worth, and no byte.
  */

@@ -1,8 +1,8 @@
 /*
- * The ring, beside epoll: what WEIR_POLLER=uring adds. A TCP socket on which a goroutine waits to read, and a listener on which one waits to accept,
- * is given to the kernel with a request that lasts (multishot): what comes is put into a buffer of ours, or accepted, and told by a
- * completion, without a system call. All else, and all sleeping and waking, stays with epoll, which has the ring's descriptor among its own.
- * For poll.c and the io room.
+ * The ring, beside epoll: what WEIR_POLLER=uring adds. A TCP socket on which a goroutine waits to read, and a listener on which one waits
+ * to accept, is given to the kernel with a request that lasts (multishot): what comes is put into a buffer of ours, or accepted, and told
+ * by a completion, without a system call. All else, and all sleeping and waking, stays with epoll, which has the ring's descriptor among
+ * its own. For poll.c and the io room.
  *
  * Why one ring for all threads. A request belongs to the thread that has submitted it: what it does is done when that thread is in the
  * kernel or comes out of it. With a ring for each worker that the kernel serves only when its
@@ -12,17 +12,17 @@
  *   that the kernel does not begin again (epoll_wait, sigtimedwait, a socket's with a timeout) return EINTR to the program, as they do after
  *   any signal. COOP_TASKRUN spares a thread that computes, not one that sleeps; only DEFER_TASKRUN does;
  * - one that computes does it at its next system call, or at the processor's next tick;
- * - anybody takes completions, and anybody may end a request.
- * What that costs: a thread that has asked, and whose processor went to another since, is woken from its sleep for what comes. Where it sleeps for
- * long, who reads next asks in its place (wr_ring_asker_sleeps).
- * Only workers submit, as they last as long as the runtime; so threads of the program's own are never disturbed. The requests of a thread that has
- * ended receive nothing any more; when the runtime stops the io room ends them.
+ * - anybody takes completions, and anybody may end a request. What that costs: a thread that has asked, and whose processor went to another
+ *   since, is woken from its sleep for what comes. Where it sleeps for long, who reads next asks in its place (wr_ring_asker_sleeps). Only
+ *   workers submit, as they last as long as the runtime; so threads of the program's own are never disturbed. The requests of a thread that
+ *   has ended receive nothing any more; when the runtime stops the io room ends them.
  *
  * A request holds what its descriptor stands for open until its last word has come. Where the process is killed the kernel ends them some
  * milliseconds after it is gone, and until then a listener's address is not free.
  *
  * Locks. `submitting`, a mutex as it is held over a system call: the submission queue; under no short lock. `reaping`: who has it takes
- * completions, and tells of them meanwhile, so each request's come in order; nobody waits for it. `pool` (rank LEAF): the ring of free buffers.
+ * completions, and tells of them meanwhile, so each request's come in order; nobody waits for it. `pool` (rank LEAF): the ring of free
+ * buffers.
  *
  * fork. Ring and buffers are shared with a copy of the process, which must not touch them: there, nothing is taken ahead from then on, and
  * nothing has been received. A leak proof's copy has been judged before that.

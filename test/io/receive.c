@@ -503,7 +503,11 @@ static int in_select(struct sleeper *s) {
     return select(s->pipe[0] + 1, &set, NULL, NULL, NULL);
 }
 static int in_read(struct sleeper *s) { return (int)read(s->pipe[0], &(char){ 0 }, 1); }
-static int in_futex(struct sleeper *s) { return (int)syscall(SYS_futex, &s->word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0) + 1; }
+/* Begun again after the word has changed, it says so instead of waiting. */
+static int in_futex(struct sleeper *s) {
+    long result = syscall(SYS_futex, &s->word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+    return result == 0 || (errno == EAGAIN && __atomic_load_n(&s->word, __ATOMIC_SEQ_CST) == 1) ? 1 : -1;
+}
 
 static int disturbed(int (*call)(struct sleeper *s)) {
     struct sleeper s = { 0 };
