@@ -5,8 +5,8 @@ There is no background, and the colours are of middling lightness, so that it ca
 import math
 from xml.sax.saxutils import escape
 
-LABEL, PANEL, GAP, LINE, TOP, BOTTOM = 170, 330, 24, 15, 78, 34
-LEAST, MOST = 0.01, 10
+LABEL, PANEL, GAP, LINE, TOP, BOTTOM = 170, 330, 40, 15, 78, 34
+LEAST, MOST = 0.001, 100  # what lies outside is drawn at the edge
 GREY, FAINT = '#7d8590', '#7d8590" stroke-opacity="0.3'
 # Shape and colour: the shape alone tells them apart.
 MARKS = {
@@ -35,16 +35,26 @@ def mark(who, x, y, title=''):
     return f'<path transform="translate({x:.1f} {y:.1f})" {paint}>{f"<title>{escape(title)}</title>" if title else ""}</path>'
 
 
-def place(ratio):
-    """Where in a panel; what lies outside is drawn at its edge."""
-    inside = min(max(ratio, LEAST), MOST)
-    return PANEL * math.log(inside / LEAST) / math.log(MOST / LEAST)
+class Scale:
+    """Whole decades, as many as it takes; 1 is among them."""
+
+    def __init__(self, ratios):
+        inside = [min(max(ratio, LEAST), MOST) for ratio in ratios]
+        self.low = math.floor(min(map(math.log10, inside), default=-1))
+        self.high = math.ceil(max(map(math.log10, inside), default=1))
+        self.low, self.high = min(self.low, -1), max(self.high, 1)
+
+    def ticks(self):
+        return [10 ** power for power in range(self.low, self.high + 1)]
+
+    def place(self, ratio):
+        return PANEL * (min(max(math.log10(ratio), self.low), self.high) - self.low) / (self.high - self.low)
 
 
-def panel(left, results, names, procs, bottom):
+def panel(left, results, names, procs, bottom, scale):
     parts = [text(left + PANEL / 2, TOP - 26, f'{procs} worker{"s" * (procs > 1)}', 'middle', 12)]
-    for tick in (0.01, 0.1, 1, 10):
-        x = left + place(tick)
+    for tick in scale.ticks():
+        x = left + scale.place(tick)
         parts.append(line(x, TOP - 4, x, bottom, GREY if tick == 1 else FAINT, 1.5 if tick == 1 else 1))
         parts += [text(x, y, f'{tick:g}', 'middle', 10) for y in (TOP - 10, bottom + 14)]
     for result in results:
@@ -53,7 +63,7 @@ def panel(left, results, names, procs, bottom):
         y = TOP + (names.index(result['row']) + 0.5) * LINE
         for who, ratio in result['ratio'].items():
             if ratio:
-                parts.append(mark(who, left + place(ratio), y, f"{result['row']}: weir ÷ {who} = {ratio:.2f}"))
+                parts.append(mark(who, left + scale.place(ratio), y, f"{result['row']}: weir ÷ {who} = {ratio:.2f}"))
     return parts
 
 
@@ -61,6 +71,7 @@ def draw(results, peers, about, quick):
     drawn = [result for result in results if any(result['ratio'].values())]
     names = list(dict.fromkeys(result['row'] for result in drawn))
     all_procs = sorted({result['procs'] for result in drawn})
+    scale = Scale([ratio for result in drawn for ratio in result['ratio'].values() if ratio])
     bottom = TOP + LINE * len(names)
     width, height = LABEL + len(all_procs) * (PANEL + GAP), bottom + BOTTOM
     head = 'weir ÷ peer: left of the line at 1, weir is faster (or smaller)' + (', a quick look only' if quick else '')
@@ -74,6 +85,6 @@ def draw(results, peers, about, quick):
         y = TOP + (i + 0.5) * LINE
         parts += [text(LABEL - 8, y + 4, name, 'end'), line(LABEL, y, width - GAP, y)]
     for i, procs in enumerate(all_procs):
-        parts += panel(LABEL + i * (PANEL + GAP), drawn, names, procs, bottom)
+        parts += panel(LABEL + i * (PANEL + GAP), drawn, names, procs, bottom, scale)
     parts += [text(8, height - 6, f"{about['cpu']}, {about['cpus']} CPUs, Linux {about['kernel']}", size=10), '</svg>']
     return '\n'.join(parts) + '\n'
