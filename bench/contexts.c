@@ -1,4 +1,4 @@
-/* Rows about contexts: how long until the last of many has heard of a cancel and has ended. */
+/* Rows about contexts: how long until the last of many has heard of a cancel and has ended; and one with a timeout, alone. */
 #include "bench.h"
 
 struct waiting {
@@ -59,9 +59,25 @@ static void await_child(struct waiting *w, weir_ctx *child) {
 static int start_child(struct waiting *w) { return weir_go(await_child, w, weir_ctx_with_cancel(w->ctx)); }
 static void cancel_children(const char *row, long n) { cancel(row, n, start_child); }
 
+/* Make a context with a timeout of a minute, and end it: what guards a call that is over at once. */
+static void context_timeout(const char *row, long n) {
+    long cancelled = 0;
+    weir_time start = weir_now();
+    for (long i = 0; i < n; i++) {
+        weir_ctx *ctx = weir_ctx_with_timeout(NULL, WEIR_MINUTE);
+        weir_ctx_cancel(ctx);
+        cancelled += weir_ctx_err(ctx) == -ECANCELED;
+        weir_ctx_release(ctx);
+    }
+    weir_duration total = weir_now() - start;
+    expect(row, cancelled, n);
+    print_each(row, total, n);
+}
+
 const struct row context_rows[] = {
     { "cancel-waiters", cancel_waiters },
     { "cancel-receivers", cancel_receivers },
     { "cancel-children", cancel_children },
+    { "context-timeout", context_timeout },
     { 0 },
 };

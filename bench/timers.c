@@ -62,6 +62,21 @@ static void timers_stop(const char *row, long n) {
     free_all(timers, n);
 }
 
+/* Set one and stop it, while no other is pending. */
+static void timers_one(const char *row, long n) {
+    long stopped = 0;
+    weir_time start = weir_now();
+    for (long i = 0; i < n; i++) {
+        weir_timer *timer = weir_after_func(WEIR_HOUR, never, NULL);
+        if (!timer) fail("no memory for a timer");
+        stopped += weir_timer_stop(timer);
+        weir_timer_free(timer);
+    }
+    weir_duration total = weir_now() - start;
+    expect(row, stopped, n);
+    print_each(row, total, n);
+}
+
 /* ---- Due at once: from that moment until the last of N has run ------------------------------------ */
 
 static struct due {
@@ -110,6 +125,7 @@ const struct row timer_rows[] = {
     { "timers-set", timers_set },
     { "timers-reset", timers_reset },
     { "timers-stop", timers_stop },
+    { "timers-one", timers_one },
     { "timers-due", timers_due },
     { "sleep-50us", sleep_50us },
     { "sleep-1ms", sleep_1ms },

@@ -1,4 +1,5 @@
-// Rows about contexts: how long until the last of many has heard of a cancel and has ended.
+// Rows about contexts: how long until the last of many has heard of a cancel and has ended; and one with a timeout,
+// alone.
 package main
 
 import (
@@ -65,6 +66,22 @@ func awaitChild(w *waiting, child context.Context, cancel context.CancelFunc) {
 	ended(w)
 }
 
+// Make a context with a timeout of a minute, and end it: what guards a call that is over at once.
+func contextTimeout(row string, n int64) {
+	var cancelled int64
+	start := time.Now()
+	for i := int64(0); i < n; i++ {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		cancel()
+		if ctx.Err() == context.Canceled {
+			cancelled++
+		}
+	}
+	total := time.Since(start)
+	expect(row, cancelled, n)
+	printEach(row, total, n)
+}
+
 var contextRows = []row{
 	{"cancel-waiters", func(row string, n int64) { cancelAll(row, n, func(w *waiting) { go awaitEnd(w) }) }},
 	{"cancel-receivers", func(row string, n int64) { cancelAll(row, n, func(w *waiting) { go receiveUnder(w) }) }},
@@ -74,4 +91,5 @@ var contextRows = []row{
 			go awaitChild(w, child, cancel)
 		})
 	}},
+	{"context-timeout", contextTimeout},
 }

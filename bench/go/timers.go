@@ -68,6 +68,20 @@ func timersStop(row string, n int64) {
 	printEach(row, total, n)
 }
 
+// Set one and stop it, while no other is pending.
+func timersOne(row string, n int64) {
+	var stopped int64
+	start := time.Now()
+	for i := int64(0); i < n; i++ {
+		if time.AfterFunc(time.Hour, never).Stop() {
+			stopped++
+		}
+	}
+	total := time.Since(start)
+	expect(row, stopped, n)
+	printEach(row, total, n)
+}
+
 // Due at once: from that moment until the last of N has run.
 
 var due struct {
@@ -116,6 +130,7 @@ var timerRows = []row{
 	{"timers-set", timersSet},
 	{"timers-reset", timersReset},
 	{"timers-stop", timersStop},
+	{"timers-one", timersOne},
 	{"timers-due", timersDue},
 	{"sleep-50us", func(row string, n int64) { sleepLate(row, n, 50*time.Microsecond) }},
 	{"sleep-1ms", func(row string, n int64) { sleepLate(row, n, time.Millisecond) }},

@@ -101,7 +101,7 @@ def rust(library):
         build([cargo, 'build', '--release', '--locked', '--quiet', '--manifest-path', manifest], 'bench/rust', target + '.log', env=env)
         with open(os.path.join(BENCH, 'rust', 'Cargo.lock')) as f:
             pinned = dict(re.findall(r'name = "([^"]+)"\nversion = "([^"]+)"', f.read()))
-        version = f'{library} {pinned.get(library, "")}, ' + output([os.path.join(os.path.dirname(cargo), 'rustc'), '--version']).strip()
+        version = f'{library} {pinned.get(library) or pinned.get(library + "-channel", "")}, ' + output([os.path.join(os.path.dirname(cargo), 'rustc'), '--version']).strip()
         return [os.path.join(target, 'release', 'bench-rust'), library], version
     return build_it
 

@@ -14,7 +14,7 @@ def number(x):
 
 
 def ratio_text(x):
-    return '' if x is None else f'{x:.2f}' if x < 10 else f'{x:.0f}'
+    return '' if x is None else f'{x:.3f}' if x < 0.1 else f'{x:.2f}' if x < 10 else f'{x:.0f}'
 
 
 class Table:
@@ -31,13 +31,13 @@ class Table:
         return f"{number(result['median'][who]):>7}{span:<{self.range_width}}"
 
     def head(self):
-        names = ''.join(f'{SHORT.get(name, name):>{12 + self.range_width + (6 if self.wide else 0)}}  ' for name in self.peers)
+        names = ''.join(f'{SHORT.get(name, name):>{13 + self.range_width + (6 if self.wide else 0)}}  ' for name in self.peers)
         return f"{'row':<21}{'P':>2} {'unit':<6}{'weir':>{7 + self.range_width}}  {names}".rstrip()
 
     def line(self, result):
         text = f"{result['row']:<21}{result['procs']:>2} {result['unit']:<6}{self.cell(result, 'weir')}  "
         for name in self.peers:
-            text += self.cell(result, name) + f"{ratio_text(result['ratio'].get(name)):>5}"
+            text += self.cell(result, name) + f"{ratio_text(result['ratio'].get(name)):>6}"
             if self.wide:
                 text += f"{ratio_text(result['cpu_ratio'].get(name)):>6}"
             text += '  '
