@@ -3,7 +3,6 @@ import os
 import resource
 import statistics
 import subprocess
-import time
 
 TIMEOUT_S = 120  # for one run of one program
 SLOW_S = 6       # who needs longer for a row, by what the warm-up says, does less of it where that changes nothing
@@ -26,15 +25,14 @@ def environment(procs):
 
 
 def run(command, row, n, procs):
-    """One run: {name: (value, unit)}, seconds, and seconds of CPU; None if the program has no such row. Raises Failed."""
-    command = [word.replace('=PROCS', f'={procs}') for word in command]
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    """One run: {name: (value, unit)}, and seconds of CPU; None if the program has no such row. Raises Failed."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     try:
         done = subprocess.run([*command, row.name, str(n)], env=environment(procs), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
         raise Failed(f'not done after {TIMEOUT_S} s') from None
-    seconds, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode == NO_SUCH_ROW:
         return None
     if done.returncode != 0:
@@ -45,13 +43,16 @@ def run(command, row, n, procs):
         values = {}
     if sorted(values) != sorted(row.parts):
         raise Failed(f'printed {done.stdout!r}')
-    return values, seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return values, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def less(row, n, warm_n, seconds):
-    """How much a program does that took so long for warm_n."""
-    expected = seconds * n / warm_n
-    return n if row.fixed or expected <= SLOW_S else max(int(n * SLOW_S / expected), row.quick // 10, 1)
+def less(row, n, values):
+    """How much a program does that printed this in the warm-up. A row that is not fixed prints the time for one."""
+    if row.fixed:
+        return n
+    (value, unit), = values.values()
+    expected = value * IN_NS.get(unit, 0) * n / 1e9
+    return n if expected <= SLOW_S else max(int(n * SLOW_S / expected), row.quick // 10, 1)
 
 
 def run_row(programs, row, n, procs, rounds, failures, progress):
@@ -73,9 +74,9 @@ def run_row(programs, row, n, procs, rounds, failures, progress):
             if measured is None:
                 absent.add(who)
                 continue
-            values, seconds, cpu_seconds = measured
+            values, cpu_seconds = measured
             if turn == 0:
-                work[who] = less(row, n, todo, seconds)
+                work[who] = less(row, n, values)
                 continue
             cpu.setdefault(who, []).append(round(cpu_seconds, 4))
             for name, (value, unit) in values.items():

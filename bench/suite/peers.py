@@ -146,12 +146,10 @@ def java(out):
                       'https://adoptium.net; it is looked for in $JAVA_HOME, /usr/lib/jvm and on the PATH')
     classes = os.path.join(out, 'java')
     build([os.path.join(home, 'bin', 'javac'), '-d', classes, *sources('java', 'java')], 'bench/java', classes + '.log')
-    command = [os.path.join(home, 'bin', 'java'), *JAVA_FLAGS, '-cp', classes, 'Bench']
+    # The heap is of one size from the beginning, or the rows would time how it grows.
+    command = [os.path.join(home, 'bin', 'java'), '-Xms4g', '-Xmx4g', '-cp', classes, 'Bench']
     return command, output([os.path.join(home, 'bin', 'java'), '-version']).split('\n')[0]
 
-
-# PROCS stands for the number of workers. The heap is of one size from the beginning, or it would be measured as it grows.
-JAVA_FLAGS = ['-Xms4g', '-Xmx4g', '-Djdk.virtualThreadScheduler.parallelism=PROCS', '-Djdk.virtualThreadScheduler.maxPoolSize=PROCS']
 
 PEERS = {
     'weir': weir, 'go': go, 'rust-tokio': rust('tokio'), 'rust-crossbeam': rust('crossbeam'), 'rust-flume': rust('flume'),

@@ -109,9 +109,10 @@ who_is_slow_does_less_where_that_changes_nothing() {
     python3 - <<'END'
 from suite import measure, rows
 row, tree = rows.Row('a-row', 1000), rows.Row('a-tree', 1000, fixed=True)
-assert measure.less(row, 1000, 100, 0.1) == 1000
-assert measure.less(row, 1000, 100, measure.SLOW_S) == 100
-assert measure.less(tree, 1000, 100, measure.SLOW_S) == 1000
+tenfold = {'a-row': (measure.SLOW_S * 1e3 / 100, 'ms')}  # for one: ten times too long for 1000
+assert measure.less(row, 1000, {'a-row': (measure.SLOW_S * 1e3 / 1000, 'ms')}) == 1000
+assert measure.less(row, 1000, tenfold) == 100
+assert measure.less(tree, 1000, tenfold) == 1000
 END
 }
 
