@@ -3,15 +3,17 @@
 
 /* ---- Ping-pong: there and back over two unbuffered channels, between two goroutines -------------- */
 
-static void echo(long_chan in, long_chan out) {
+static void echo(long_chan in, long_chan out, bool tied) {
+    if (tied) weir_lock_thread();
     for (long v; weir_recv(in, &v) == 0;) MUST(weir_send(out, v + 1));
     weir_close(out);
 }
 
-static void pingpong(const char *row, long n) {
+static void there_and_back(const char *row, long n, bool tied) {
     long_chan there = weir_make(long_chan, 0), back = weir_make(long_chan, 0);
     long sum = 0;
-    MUST(weir_go(echo, there, back));
+    if (tied) weir_lock_thread();
+    MUST(weir_go(echo, there, back, tied));
     weir_time start = weir_now();
     for (long i = 0, v; i < n; i++) {
         MUST(weir_send(there, i));
@@ -23,6 +25,11 @@ static void pingpong(const char *row, long n) {
     print_each(row, total, n);
     weir_close(there);
 }
+
+static void pingpong(const char *row, long n) { there_and_back(row, n, false); }
+
+/* Each tied to a thread of its own: one thread wakes the other, and sleeps. */
+static void pingpong_tied(const char *row, long n) { there_and_back(row, n, true); }
 
 /* ---- One producer, one consumer: N elements -------------------------------------------------------- */
 
@@ -159,6 +166,7 @@ static void chan_waiters(const char *row, long n) {
 
 const struct row channel_rows[] = {
     { "pingpong", pingpong },
+    { "pingpong-tied", pingpong_tied },
     { "spsc-0", spsc_0 },
     { "spsc-1", spsc_1 },
     { "spsc-128", spsc_128 },

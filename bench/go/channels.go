@@ -2,6 +2,7 @@
 package main
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -9,17 +10,23 @@ import (
 
 // Ping-pong: there and back over two unbuffered channels, between two goroutines.
 
-func echo(in <-chan int64, out chan<- int64) {
+func echo(in <-chan int64, out chan<- int64, tied bool) {
+	if tied {
+		runtime.LockOSThread()
+	}
 	for v := range in {
 		out <- v + 1
 	}
 	close(out)
 }
 
-func pingpong(row string, n int64) {
+func thereAndBack(row string, n int64, tied bool) {
 	there, back := make(chan int64), make(chan int64)
 	var sum int64
-	go echo(there, back)
+	if tied {
+		runtime.LockOSThread()
+	}
+	go echo(there, back, tied)
 	start := time.Now()
 	for i := int64(0); i < n; i++ {
 		there <- i
@@ -30,6 +37,11 @@ func pingpong(row string, n int64) {
 	printEach(row, total, n)
 	close(there)
 }
+
+func pingpong(row string, n int64) { thereAndBack(row, n, false) }
+
+// Each tied to a thread of its own: one thread wakes the other, and sleeps.
+func pingpongTied(row string, n int64) { thereAndBack(row, n, true) }
 
 // One producer, one consumer: N elements.
 
@@ -166,6 +178,7 @@ func chanWaiters(row string, n int64) {
 
 var channelRows = []row{
 	{"pingpong", pingpong},
+	{"pingpong-tied", pingpongTied},
 	{"spsc-0", func(row string, n int64) { spsc(row, n, 0) }},
 	{"spsc-1", func(row string, n int64) { spsc(row, n, 1) }},
 	{"spsc-128", func(row string, n int64) { spsc(row, n, 128) }},

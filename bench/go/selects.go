@@ -123,7 +123,7 @@ func timeoutReady(row string, n int64) {
 func timeoutWait(row string, n int64) {
 	there, back := make(chan int64), make(chan int64)
 	var sum int64
-	go echo(there, back)
+	go echo(there, back, false)
 	start := time.Now()
 	for i := int64(0); i < n; i++ {
 		there <- i

@@ -61,10 +61,14 @@ def panel(left, results, names, procs, bottom, scale):
         if result['procs'] != procs:
             continue
         y = TOP + (names.index(result['row']) + 0.5) * LINE
-        for who, ratio in result['ratio'].items():
+        for who, ratio in reversed(result['ratio'].items()):  # where they overlap, the first peer is on top
             if ratio:
                 parts.append(mark(who, left + scale.place(ratio), y, f"{result['row']}: weir ÷ {who} = {ratio:.2f}"))
     return parts
+
+
+def legend_width(who):
+    return 30 + 7 * len(who)
 
 
 def draw(results, peers, about, quick):
@@ -73,17 +77,19 @@ def draw(results, peers, about, quick):
     all_procs = sorted({result['procs'] for result in drawn})
     scale = Scale([ratio for result in drawn for ratio in result['ratio'].values() if ratio])
     bottom = TOP + LINE * len(names)
-    width, height = LABEL + len(all_procs) * (PANEL + GAP), bottom + BOTTOM
+    right = LABEL + len(all_procs) * (PANEL + GAP)
+    legend = [who for who in peers if any(who in result['ratio'] for result in drawn)]
+    width, height = max(right, 30 + sum(map(legend_width, legend))), bottom + BOTTOM
     head = 'weir ÷ peer: left of the line at 1, weir is faster (or smaller)' + (', a quick look only' if quick else '')
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
              'font-family="system-ui, sans-serif">', text(8, 18, head, size=13)]
     x = 8
-    for who in [who for who in peers if any(who in result['ratio'] for result in drawn)]:
+    for who in legend:
         parts += [mark(who, x + 6, 34), text(x + 15, 38, who)]
-        x += 30 + 7 * len(who)
+        x += legend_width(who)
     for i, name in enumerate(names):
         y = TOP + (i + 0.5) * LINE
-        parts += [text(LABEL - 8, y + 4, name, 'end'), line(LABEL, y, width - GAP, y)]
+        parts += [text(LABEL - 8, y + 4, name, 'end'), line(LABEL, y, right - GAP, y)]
     for i, procs in enumerate(all_procs):
         parts += panel(LABEL + i * (PANEL + GAP), drawn, names, procs, bottom, scale)
     parts += [text(8, height - 6, f"{about['cpu']}, {about['cpus']} CPUs, Linux {about['kernel']}", size=10), '</svg>']

@@ -5,7 +5,7 @@ import statistics
 import subprocess
 
 TIMEOUT_S = 120  # for one run of one program
-SLOW_S = 6       # who needs longer for a row, by what the warm-up says, does less of it where that changes nothing
+SLOW_S = 2       # who needs longer for a row, by what the warm-up says, does less of it where that changes nothing
 NO_SUCH_ROW = 3  # exit status of a program that does not know the row
 IN_NS = {'ns': 1, 'us': 1e3, 'ms': 1e6, 's': 1e9}
 PROCS = ('WEIR_PROCS', 'GOMAXPROCS', 'BENCH_PROCS')

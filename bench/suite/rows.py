@@ -36,6 +36,7 @@ ROWS = [
     *some('spawn-batch spawn-one', 300000),
     Row('parked', 1000000, fixed=True, parts=['-create', '-bytes', '-wake']),
     *some('pingpong', 300000),
+    *some('pingpong-tied', 50000),
     *some('spsc-0 spsc-1', 1000000),
     *some('spsc-128 spsc-1024', 2000000),
     *some('spsc-0-64b spsc-128-64b', 1000000),

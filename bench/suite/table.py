@@ -32,10 +32,10 @@ class Table:
 
     def head(self):
         names = ''.join(f'{SHORT.get(name, name):>{13 + self.range_width + (6 if self.wide else 0)}}  ' for name in self.peers)
-        return f"{'row':<21}{'P':>2} {'unit':<6}{'weir':>{7 + self.range_width}}  {names}".rstrip()
+        return f"{'row':<24}{'P':>2} {'unit':<6}{'weir':>{7 + self.range_width}}  {names}".rstrip()
 
     def line(self, result):
-        text = f"{result['row']:<21}{result['procs']:>2} {result['unit']:<6}{self.cell(result, 'weir')}  "
+        text = f"{result['row']:<24}{result['procs']:>2} {result['unit']:<6}{self.cell(result, 'weir')}  "
         for name in self.peers:
             text += self.cell(result, name) + f"{ratio_text(result['ratio'].get(name)):>6}"
             if self.wide:
