@@ -57,7 +57,7 @@ def less(row, n, values):
 
 def run_row(programs, row, n, procs, rounds, failures, progress):
     """All rounds of one row: a list of results, one for each line that the programs print."""
-    results = {name: {'row': name, 'procs': procs, 'n': {}, 'unit': '', 'values': {}} for name in row.parts}
+    results = {name: {'row': name, 'procs': procs, 'asked': n, 'n': {}, 'unit': '', 'values': {}} for name in row.parts}
     cpu, work = {}, {}
     absent = set()  # who has no such row, or has failed in it
     for turn in range(rounds + 1):
