@@ -74,7 +74,7 @@ def weir(out):
 
 
 def go(out):
-    compiler = tool('go', 'apt-get install golang-go, or https://go.dev/dl')
+    compiler = tool('go', 'https://go.dev/dl, or apt-get install golang-go where that is 1.23 or newer')
     # In a copy, as one file is generated.
     copy, program = os.path.join(out, 'go'), os.path.join(out, 'bench-go')
     shutil.rmtree(copy, ignore_errors=True)
@@ -93,7 +93,7 @@ def go(out):
 
 def rust(library):
     def build_it(out):
-        cargo = tool('cargo', 'apt-get install cargo, or https://rustup.rs', os.path.expanduser('~/.cargo/bin/cargo'))
+        cargo = tool('cargo', 'https://rustup.rs, or apt-get install cargo where that is 1.85 or newer', os.path.expanduser('~/.cargo/bin/cargo'))
         manifest, target = os.path.join(BENCH, 'rust', 'Cargo.toml'), os.path.join(out, 'rust')
         if not os.path.exists(manifest):
             raise Missing('there is no bench/rust/Cargo.toml')
