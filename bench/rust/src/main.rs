@@ -4,10 +4,16 @@
 //! for the libraries that are about threads.
 //!
 //! The rows, their work and their checks are those of the C and Go programs. What a library forces to be otherwise is said
-//! at the head of its file: threads.rs and select.rs for the others.
+//! at the head of its file: runtime.rs, tasks.rs, messages.rs, deadlines.rs and locks.rs
+//! for tokio, threads.rs and select.rs for the others.
 
+mod deadlines;
+mod locks;
+mod messages;
 mod report;
+mod runtime;
 mod select;
+mod tasks;
 mod threads;
 
 fn main() {
@@ -17,6 +23,7 @@ fn main() {
     let (3, Some(n)) = (args.len(), n) else { usage() };
     let row = args[1].as_str();
     let known = match args[0].as_str() {
+        "tokio" => runtime::run(row, n),
         "crossbeam" => threads::crossbeam(row, n),
         "flume" => threads::flume(row, n),
         "kanal" => threads::kanal(row, n),
@@ -29,6 +36,6 @@ fn main() {
 }
 
 fn usage() -> ! {
-    eprintln!("usage: bench-rust crossbeam|flume|kanal ROW N");
+    eprintln!("usage: bench-rust tokio|crossbeam|flume|kanal ROW N");
     std::process::exit(2)
 }

@@ -31,6 +31,28 @@ pub fn print_each(row: &str, total: Duration, n: i64) {
     println!("{row} {:.2} ns", total.as_nanos() as f64 / n as f64);
 }
 
+pub fn print_total(row: &str, total: Duration) {
+    println!("{row} {:.3} ms", total.as_nanos() as f64 / 1e6);
+}
+
+/// `row-p50` and `row-p99`. Sorts the spans.
+pub fn print_percentiles(row: &str, spans: &mut [i64]) {
+    spans.sort_unstable();
+    let at = |percent| spans[spans.len() * percent / 100];
+    println!("{row}-p50 {} ns\n{row}-p99 {} ns", at(50), at(99));
+}
+
+/// What the spsc rows send: so many words, from i on.
+pub fn element<const WORDS: usize>(i: i64) -> [i64; WORDS] {
+    std::array::from_fn(|word| i + word as i64)
+}
+
+/// The sum of all words of the elements 1 to n.
+pub fn elements_sum(n: i64, words: usize) -> i64 {
+    let words = words as i64;
+    words * triangle(n) + triangle(words - 1) * n
+}
+
 /// 1 + 2 + … + n
 pub fn triangle(n: i64) -> i64 {
     n * (n + 1) / 2

@@ -71,47 +71,51 @@ fn pingpong<L: Library>(row: &str, n: i64) {
     print_each(row, total, n);
 }
 
-/// One producer, one consumer; an element is a number, followed by so many others as make up its size.
+/// One producer, one consumer; all of an element, which is one word or eight, is written and read.
 fn spsc<L: Library, const WORDS: usize>(row: &str, n: i64, capacity: usize) {
     let (tx, rx) = L::channel::<[i64; WORDS]>(capacity);
     let mut sum = 0;
     let start = Instant::now();
     thread::spawn(move || {
         for i in 1..=n {
-            if !L::send(&tx, [i; WORDS]) {
+            if !L::send(&tx, element(i)) {
                 fail!("the consumer is gone");
             }
         }
     });
     while let Some(v) = L::receive(&rx) {
-        sum += v[WORDS - 1];
+        sum += v.iter().sum::<i64>();
     }
     let total = start.elapsed();
-    expect(row, sum, triangle(n));
+    expect(row, sum, elements_sum(n, WORDS));
     print_each(row, total, n);
 }
 
-/// Several producers, which send 1 to n between them, and several consumers.
-fn mpmc<L: Library>(row: &str, n: i64, producers: i64, consumers: usize, capacity: usize) {
+/// So many producers, as many consumers, N elements in all.
+fn mpmc<L: Library>(row: &str, n: i64, sides: i64, capacity: usize) {
+    let each = n / sides;
+    if each == 0 {
+        fail!("{row}: fewer elements than producers");
+    }
     let (tx, rx) = L::channel::<i64>(capacity);
+    let mut consumers = Vec::new();
     let start = Instant::now();
-    for first in 1..=producers {
-        let tx = tx.clone();
+    for _ in 0..sides {
+        let (tx, rx) = (tx.clone(), rx.clone());
         thread::spawn(move || {
-            for i in (first..=n).step_by(producers as usize) {
+            for i in 1..=each {
                 if !L::send(&tx, i) {
                     fail!("the consumers are gone");
                 }
             }
         });
+        consumers.push(thread::spawn(move || std::iter::from_fn(|| L::receive(&rx)).sum::<i64>()));
     }
-    drop(tx);
-    let consume = |rx| move || std::iter::from_fn(|| L::receive(&rx)).sum::<i64>();
-    let threads: Vec<_> = (0..consumers).map(|_| thread::spawn(consume(rx.clone()))).collect();
-    let sum = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+    drop(tx); // it closes with the last producer
+    let sum = consumers.into_iter().map(|consumer| consumer.join().unwrap()).sum();
     let total = start.elapsed();
-    expect(row, sum, triangle(n));
-    print_each(row, total, n);
+    expect(row, sum, sides * triangle(each));
+    print_each(row, total, each * sides);
 }
 
 fn channel_rows<L: Library>(row: &str, n: i64) -> bool {
@@ -123,12 +127,12 @@ fn channel_rows<L: Library>(row: &str, n: i64) -> bool {
         "spsc-1024" => spsc::<L, 1>(row, n, 1024),
         "spsc-0-64b" => spsc::<L, 8>(row, n, 0),
         "spsc-128-64b" => spsc::<L, 8>(row, n, 128),
-        "mpmc-2x2-0" => mpmc::<L>(row, n, 2, 2, 0),
-        "mpmc-4x4-0" => mpmc::<L>(row, n, 4, 4, 0),
-        "mpmc-16x16-0" => mpmc::<L>(row, n, 16, 16, 0),
-        "mpmc-2x2-128" => mpmc::<L>(row, n, 2, 2, 128),
-        "mpmc-4x4-128" => mpmc::<L>(row, n, 4, 4, 128),
-        "mpmc-16x16-128" => mpmc::<L>(row, n, 16, 16, 128),
+        "mpmc-2x2-0" => mpmc::<L>(row, n, 2, 0),
+        "mpmc-4x4-0" => mpmc::<L>(row, n, 4, 0),
+        "mpmc-16x16-0" => mpmc::<L>(row, n, 16, 0),
+        "mpmc-2x2-128" => mpmc::<L>(row, n, 2, 128),
+        "mpmc-4x4-128" => mpmc::<L>(row, n, 4, 128),
+        "mpmc-16x16-128" => mpmc::<L>(row, n, 16, 128),
         _ => return false,
     }
     true
