@@ -1,8 +1,9 @@
-// Rows that are small programs: sieve, skynet, fib, over unbuffered channels as in weir.
+// Rows that are small programs: sieve, skynet, fib.
 //
-// In skynet and fib a fiber runs as soon as it is started (launch::dispatch), as in the library's own examples of this kind: else
-// all leaves would be started before the first has run. A sender may still be in the channel when its value has been received, so
-// fib and skynet share channels by reference count, as weir's twins do.
+// The channels of sieve are unbuffered, as in weir. Those of skynet and fib hold what all children send, and a child runs as soon as
+// it is started (launch::dispatch), as in the library's own programs of this kind: so a leaf ends at once and leaves its stack to the
+// next. Unbuffered, skynet's million leaves are all there at a time, and it takes six times as long. A child may still be in the
+// channel when its value has been received, so these channels are counted, as they are in weir.
 #include "bench.hpp"
 
 #include <vector>
@@ -10,12 +11,13 @@
 namespace {
 
 using channel = fibers::unbuffered_channel<long>;
+using buffer = fibers::buffered_channel<long>;
 
-void send(channel &to, long v) {
+template <typename Channel> void send(Channel &to, long v) {
     if (to.push(v) != fibers::channel_op_status::success) fail("the channel is closed");
 }
 
-long receive(channel &from) {
+template <typename Channel> long receive(Channel &from) {
     long v;
     if (from.pop(v) != fibers::channel_op_status::success) fail("the channel is closed");
     return v;
@@ -56,12 +58,12 @@ void sieve(const char *row, long n) {
     print_total(row, total);
 }
 
-constexpr long CHILDREN = 10;
+constexpr long CHILDREN = 10, CHILDREN_SLOTS = 16; // a power of two, and one stays free
 
-void node(std::shared_ptr<channel> up, long first, long leaves) {
+void node(std::shared_ptr<buffer> up, long first, long leaves) {
     long sum = first;
     if (leaves > 1) {
-        auto down = std::make_shared<channel>();
+        auto down = std::make_shared<buffer>(CHILDREN_SLOTS);
         long share = leaves / CHILDREN;
         for (long i = 0; i < CHILDREN; i++) dispatch([=] { node(down, first + i * share, share); });
         sum = 0;
@@ -76,7 +78,7 @@ void skynet(const char *row, long n) {
     while (leaves * CHILDREN <= n) leaves *= CHILDREN;
     if (leaves != n) fail("%s: %ld leaves are no power of %ld", row, n, CHILDREN);
     auto begin = clock_type::now();
-    auto result = std::make_shared<channel>();
+    auto result = std::make_shared<buffer>(2);
     dispatch([=] { node(result, 0, n); });
     long sum = receive(*result);
     auto total = since(begin);
@@ -84,10 +86,10 @@ void skynet(const char *row, long n) {
     print_each(row, total, n);
 }
 
-void fib_of(long n, std::shared_ptr<channel> out) {
+void fib_of(long n, std::shared_ptr<buffer> out) {
     long sum = n;
     if (n >= 2) {
-        auto parts = std::make_shared<channel>();
+        auto parts = std::make_shared<buffer>(4);
         dispatch([=] { fib_of(n - 1, parts); });
         dispatch([=] { fib_of(n - 2, parts); });
         sum = receive(*parts);
@@ -101,7 +103,7 @@ void fib(const char *row, long n) {
     long before = 0, want = 1;
     for (long i = 1; i < n; i++) before = std::exchange(want, before + want);
     auto begin = clock_type::now();
-    auto out = std::make_shared<channel>();
+    auto out = std::make_shared<buffer>(2);
     dispatch([=] { fib_of(n, out); });
     long result = receive(*out);
     auto total = since(begin);
