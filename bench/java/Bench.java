@@ -25,13 +25,13 @@ import java.util.concurrent.locks.ReentrantReadWriteLock;
  * threads, the least and the most; compiler and garbage collector have threads besides.
  *
  * Forced to be otherwise:
- * - A channel is a SynchronousQueue, or an ArrayBlockingQueue. Their elements are objects: a number is boxed, eight numbers are an array, one
- *   allocated for each. They cannot be closed: a negative number is the last element, and those that wait together (yield, parked, mutex)
+ * - A channel is a SynchronousQueue or an ArrayBlockingQueue. Elements are objects: a number is boxed, eight numbers are an array, one
+ *   allocated for each. They cannot be closed: a last element says that it is the last, and those that wait together (yield, parked, mutex)
  *   wait on a CountDownLatch.
  * - A virtual thread that is started goes to the end of its carrier's queue: in skynet and fib all children are there before the first has
  *   run. The queues of these two hold what all children send.
- * - parked-bytes is what the whole process has grown by, garbage included: no collection is asked for. The heap has a fixed size (see
- *   options), of which pages become resident when they are first used.
+ * - parked-bytes is what the whole process grows by, garbage of the million threads included. The heap has a fixed size (see options), of
+ *   which pages become resident when they are first used; a collection goes before.
  * - There is no select, no context, and no timer that is not a thread pool's: those rows are missing, and so is once.
  */
 public final class Bench {
@@ -154,6 +154,7 @@ public final class Bench {
 
     static String parked(String row, long n) throws Exception {
         var woken = new AtomicLong();
+        System.gc(); // so that all rounds of warming up use the same few pages, and the threads that count are not in old ones
         long before = memory();
         long start = System.nanoTime();
         var crowd = new Crowd((int) n, woken::incrementAndGet);

@@ -11,7 +11,6 @@
 
 use crate::report::*;
 use crate::{deadlines, locks, messages, tasks};
-use std::future::Future;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::{watch, Notify};
 
@@ -63,11 +62,9 @@ impl Gate {
         Gate(self.0.clone())
     }
 
-    pub fn pass(mut self) -> impl Future<Output = ()> + Send {
-        async move {
-            if self.0.changed().await.is_ok() {
-                fail!("the gate did not close");
-            }
+    pub async fn pass(mut self) {
+        if self.0.changed().await.is_ok() {
+            fail!("the gate did not close");
         }
     }
 }

@@ -78,22 +78,22 @@ fn timeout_wait(row: &str, n: i64, mut send: impl FnMut(i64), mut select: impl F
 }
 
 pub fn crossbeam(row: &str, n: i64) -> bool {
-    use crossbeam_channel::{bounded, select, Select};
-    if row == "select-timeout-ready" {
-        let (tx, rx) = bounded::<i64>(1);
-        timeout_ready(row, n, |v| tx.send(v).unwrap(), || {
-            select! { recv(rx) -> v => v.unwrap(), default(MINUTE) => fail!("{row}: timed out") }
-        });
-        return true;
-    }
-    if row == "select-timeout-wait" {
-        let (there, inbox) = bounded::<i64>(0);
-        let (outbox, back) = bounded::<i64>(0);
-        thread::spawn(move || inbox.iter().for_each(|v| outbox.send(v + 1).unwrap()));
-        timeout_wait(row, n, |v| there.send(v).unwrap(), || {
-            select! { recv(back) -> v => v.unwrap(), default(MINUTE) => fail!("{row}: timed out") }
-        });
-        return true;
+    use crossbeam_channel::{bounded, select, Receiver, Select};
+    let wait = |rx: &Receiver<i64>| select! { recv(rx) -> v => v.unwrap(), default(MINUTE) => fail!("{row}: timed out") };
+    match row {
+        "select-timeout-ready" => {
+            let (tx, rx) = bounded::<i64>(1);
+            timeout_ready(row, n, |v| tx.send(v).unwrap(), || wait(&rx));
+            return true;
+        }
+        "select-timeout-wait" => {
+            let (there, inbox) = bounded::<i64>(0);
+            let (outbox, back) = bounded::<i64>(0);
+            thread::spawn(move || inbox.iter().for_each(|v| outbox.send(v + 1).unwrap()));
+            timeout_wait(row, n, |v| there.send(v).unwrap(), || wait(&back));
+            return true;
+        }
+        _ => {}
     }
     let Some((count, kind)) = arms(row) else { return false };
     let (tx, rx): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded::<i64>(1)).unzip();
@@ -120,22 +120,22 @@ pub fn crossbeam(row: &str, n: i64) -> bool {
 }
 
 pub fn flume(row: &str, n: i64) -> bool {
-    use flume::{bounded, Selector};
-    if row == "select-timeout-ready" {
-        let (tx, rx) = bounded::<i64>(1);
-        timeout_ready(row, n, |v| tx.send(v).unwrap(), || {
-            Selector::new().recv(&rx, |v| v.unwrap()).wait_timeout(MINUTE).unwrap()
-        });
-        return true;
-    }
-    if row == "select-timeout-wait" {
-        let (there, inbox) = bounded::<i64>(0);
-        let (outbox, back) = bounded::<i64>(0);
-        thread::spawn(move || inbox.iter().for_each(|v| outbox.send(v + 1).unwrap()));
-        timeout_wait(row, n, |v| there.send(v).unwrap(), || {
-            Selector::new().recv(&back, |v| v.unwrap()).wait_timeout(MINUTE).unwrap()
-        });
-        return true;
+    use flume::{bounded, Receiver, Selector};
+    let wait = |rx: &Receiver<i64>| Selector::new().recv(rx, |v| v.unwrap()).wait_timeout(MINUTE).unwrap();
+    match row {
+        "select-timeout-ready" => {
+            let (tx, rx) = bounded::<i64>(1);
+            timeout_ready(row, n, |v| tx.send(v).unwrap(), || wait(&rx));
+            return true;
+        }
+        "select-timeout-wait" => {
+            let (there, inbox) = bounded::<i64>(0);
+            let (outbox, back) = bounded::<i64>(0);
+            thread::spawn(move || inbox.iter().for_each(|v| outbox.send(v + 1).unwrap()));
+            timeout_wait(row, n, |v| there.send(v).unwrap(), || wait(&back));
+            return true;
+        }
+        _ => {}
     }
     let Some((count, kind)) = arms(row) else { return false };
     let (tx, rx): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded::<i64>(1)).unzip();
