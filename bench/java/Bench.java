@@ -16,8 +16,8 @@ import java.util.concurrent.locks.ReentrantLock;
 import java.util.concurrent.locks.ReentrantReadWriteLock;
 
 /**
- * Java's side of the benchmark, on virtual threads (JDK 21 and up), one row a run: `java @options -cp DIRECTORY Bench ROW N` does the
- * row's work N times, checks it, and prints `name value unit` lines, as ../ does with weir. A check that fails, or an exception, ends the
+ * Java's side of the benchmark, on virtual threads (JDK 21 and up), one row a run: `java -Xms4g -Xmx4g -cp DIRECTORY Bench ROW N` does
+ * the row's work N times, checks it, and prints `name value unit` lines, as ../ does with weir. A check that fails, or an exception, ends the
  * process with status 1 and prints no figure; 3 says that there is no such row.
  *
  * Each row is done many times, with its checks, but with less work, for a second and a half before it is done once for the figure: what it
@@ -30,8 +30,8 @@ import java.util.concurrent.locks.ReentrantReadWriteLock;
  *   wait on a CountDownLatch.
  * - A virtual thread that is started goes to the end of its carrier's queue: in skynet and fib all children are there before the first has
  *   run. The queues of these two hold what all children send.
- * - parked-bytes is what the whole process grows by, garbage of the million threads included. The heap has a fixed size (see options), of
- *   which pages become resident when they are first used; a collection goes before.
+ * - parked-bytes is what the whole process grows by, garbage of the million threads included. The heap has a fixed size, of which pages
+ *   become resident when they are first used; a collection goes before.
  * - There is no select, no context, and no timer that is not a thread pool's: those rows are missing, and so is once.
  */
 public final class Bench {

@@ -1,21 +1,22 @@
 //! tokio's rows about ends and times: cancel-…, timers-…, sleep-….
 //!
 //! Forced to be otherwise: the context is tokio-util's CancellationToken. tokio has no timer that runs a function: where
-//! weir sets such a timer, timers-set, -reset and -stop make a Sleep and poll it once, which is what puts it into the
-//! timer wheel, and drop it to stop it; timers-due starts a task for each, which sleeps until then. The wheel counts
+//! weir sets such a timer, timers-set, -reset, -stop and -one make a Sleep and poll it once, which is what puts it into
+//! the timer wheel, and drop it to stop it; timers-due starts a task for each, which sleeps until then. context-timeout is
+//! `timeout` around something that is done at once, whose timer therefore never reaches the wheel. The wheel counts
 //! milliseconds and never wakes early, so a sleep of 50 µs takes more than one millisecond.
 
 use crate::report::*;
 use crate::runtime::WaitGroup;
-use std::future::{poll_fn, Future};
-use std::pin::Pin;
+use std::future::{poll_fn, ready, Future};
+use std::pin::{pin, Pin};
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::task::unconstrained;
-use tokio::time::{sleep, sleep_until, Instant, Sleep};
+use tokio::time::{sleep, sleep_until, timeout, Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 struct Waiting {
@@ -83,11 +84,23 @@ fn next_random(state: &mut u64) -> u64 {
     *state
 }
 
+const HOUR: Duration = Duration::from_secs(3600);
 const SEED: u64 = 88172645463325252;
 
 /// An hour and up to a second, so that a new one belongs anywhere among those there are.
 fn some_time(random: &mut u64) -> Duration {
-    Duration::from_secs(3600) + Duration::from_nanos(next_random(random) % 1_000_000_000)
+    HOUR + Duration::from_nanos(next_random(random) % 1_000_000_000)
+}
+
+/// Puts a timer into the wheel.
+async fn set(mut timer: Pin<&mut Sleep>) {
+    poll_fn(|context| {
+        if timer.as_mut().poll(context).is_ready() {
+            fail!("a timer of an hour has run");
+        }
+        Poll::Ready(())
+    })
+    .await;
 }
 
 type Timers = Vec<Pin<Box<Sleep>>>;
@@ -96,13 +109,7 @@ async fn set_all(n: i64, random: &mut u64) -> Timers {
     let mut timers = Vec::with_capacity(n as usize);
     for _ in 0..n {
         let mut timer = Box::pin(sleep(some_time(random)));
-        poll_fn(|context| {
-            if timer.as_mut().poll(context).is_ready() {
-                fail!("a timer of an hour has run");
-            }
-            Poll::Ready(())
-        })
-        .await;
+        set(timer.as_mut()).await;
         timers.push(timer);
     }
     timers
@@ -140,6 +147,35 @@ async fn timers_stop(row: &str, n: i64) {
     let start = Instant::now();
     drop(timers);
     print_each(row, start.elapsed(), n);
+}
+
+/// Sets one and stops it, while no other is pending.
+async fn timers_one(row: &str, n: i64) {
+    let mut stopped = 0;
+    let start = Instant::now();
+    for _ in 0..n {
+        let mut timer = pin!(sleep(HOUR));
+        set(timer.as_mut()).await;
+        stopped += !timer.is_elapsed() as i64;
+    }
+    let total = start.elapsed();
+    expect(row, stopped, n);
+    print_each(row, total, n);
+}
+
+/// A timeout of a minute for what is over at once.
+async fn context_timeout(row: &str, n: i64) {
+    let mut sum = 0;
+    let start = Instant::now();
+    for i in 0..n {
+        match timeout(Duration::from_secs(60), ready(i)).await {
+            Ok(v) => sum += v,
+            Err(_) => fail!("{row}: timed out at {i}"),
+        }
+    }
+    let total = start.elapsed();
+    expect(row, sum, triangle(n - 1));
+    print_each(row, total, n);
 }
 
 /// From the moment at which N tasks are to wake until the last has.
@@ -188,6 +224,8 @@ pub async fn run(row: &str, n: i64) -> bool {
         "timers-set" => unconstrained(timers_set(row, n)).await,
         "timers-reset" => unconstrained(timers_reset(row, n)).await,
         "timers-stop" => unconstrained(timers_stop(row, n)).await,
+        "timers-one" => unconstrained(timers_one(row, n)).await,
+        "context-timeout" => context_timeout(row, n).await,
         "timers-due" => timers_due(row, n).await,
         "sleep-50us" => sleep_late(row, n, Duration::from_micros(50)).await,
         "sleep-1ms" => sleep_late(row, n, Duration::from_millis(1)).await,
