@@ -1,11 +1,11 @@
 //! weir's peers in Rust: `bench-rust LIBRARY ROW N` does the row's work N times with that library, checks it, and prints
-//! `name value unit` lines, as ../basics.c does. A check that fails, or a call that does, ends it with status 1 and no
+//! `name value unit` lines, as ../ does with weir. A check that fails, or a call that does, ends it with status 1 and no
 //! figure; a row that makes no sense for the library, with status 3. BENCH_PROCS: the number of workers, or of processors
 //! for the libraries that are about threads.
 //!
 //! The rows, their work and their checks are those of the C and Go programs. What a library forces to be otherwise is said
-//! at the head of its file: runtime.rs, tasks.rs, messages.rs, deadlines.rs and locks.rs
-//! for tokio, threads.rs and select.rs for the others.
+//! at the head of its file: runtime.rs, tasks.rs, messages.rs, deadlines.rs and locks.rs for tokio, threads.rs and
+//! select.rs for the others.
 
 mod deadlines;
 mod locks;

@@ -1,7 +1,7 @@
 //! crossbeam-channel, flume and kanal: channels between threads of the system.
 //!
 //! Where weir's twin starts a goroutine, this starts a thread (outside the clock where weir starts outside, inside where
-//! it starts inside: one or two threads, which the number of elements outweighs). flume and kanal have async channels as
+//! it starts inside, which the number of elements outweighs). flume and kanal have async channels as
 //! well; those need somebody else's runtime, so what is measured here is their blocking half. Capacity 0 is a rendezvous
 //! in all three, as it is in weir.
 //!
