@@ -1,13 +1,12 @@
 //! crossbeam-channel, flume and kanal: channels between threads of the system.
 //!
-//! Where weir's twin starts a goroutine, this starts a thread (outside the clock where weir starts outside, inside where
-//! it starts inside, which the number of elements outweighs). flume and kanal have async channels as
-//! well; those need somebody else's runtime, so what is measured here is their blocking half. Capacity 0 is a rendezvous
-//! in all three, as it is in weir.
+//! Where weir's twin starts a goroutine, this starts a thread: outside the clock where weir does so outside, inside where
+//! inside, which the number of elements outweighs. flume and kanal have async channels as well; those need somebody
+//! else's runtime, so what is measured here is their blocking half. Capacity 0 is a rendezvous in all three, as it is in
+//! weir.
 //!
 //! With BENCH_PROCS=1 the process is pinned to one processor, with 2 to two: P is then what it is for the others, the
-//! number of cores at work. On one core a thread that waits must give the processor away through the kernel, or spin
-//! first: these libraries were not made for that, and it shows.
+//! number of cores at work. A thread that waits goes to sleep in the kernel, after it has spun for a while or not.
 //!
 //! Rows: pingpong, spsc-…, mpmc-…; select-… with crossbeam and flume (kanal has none), in select.rs.
 
