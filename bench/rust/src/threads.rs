@@ -8,7 +8,7 @@
 //! With BENCH_PROCS=1 the process is pinned to one processor, with 2 to two: P is then what it is for the others, the
 //! number of cores at work. A thread that waits goes to sleep in the kernel, after it has spun for a while or not.
 //!
-//! Rows: pingpong, spsc-…, mpmc-…; select-… with crossbeam and flume (kanal has none), in select.rs.
+//! Rows: pingpong, which is pingpong-tied as well, spsc-…, mpmc-…; select-… with crossbeam and flume (kanal has none), in select.rs.
 
 use crate::report::*;
 use crate::select;
@@ -119,7 +119,7 @@ fn mpmc<L: Library>(row: &str, n: i64, sides: i64, capacity: usize) {
 
 fn channel_rows<L: Library>(row: &str, n: i64) -> bool {
     match row {
-        "pingpong" => pingpong::<L>(row, n),
+        "pingpong" | "pingpong-tied" => pingpong::<L>(row, n),
         "spsc-0" => spsc::<L, 1>(row, n, 0),
         "spsc-1" => spsc::<L, 1>(row, n, 1),
         "spsc-128" => spsc::<L, 1>(row, n, 128),
