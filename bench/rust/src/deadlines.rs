@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 struct Waiting {
     ready: WaitGroup,
     done: WaitGroup,
-    cancelled: AtomicI64,
+    count: AtomicI64, // of those who have heard
 }
 
 /// Starts n tasks that wait as `wait` does, cancels once all have come as far as that, and times until the last has ended.
@@ -30,13 +30,13 @@ async fn cancel<W>(row: &str, n: i64, token: CancellationToken, mut wait: impl F
 where
     W: Future<Output = ()> + Send + 'static,
 {
-    let all = Arc::new(Waiting { ready: WaitGroup::new(n), done: WaitGroup::new(n), cancelled: AtomicI64::new(0) });
+    let all = Arc::new(Waiting { ready: WaitGroup::new(n), done: WaitGroup::new(n), count: AtomicI64::new(0) });
     for _ in 0..n {
         let (all, wait) = (all.clone(), wait());
         tokio::spawn(async move {
             all.ready.done();
             wait.await;
-            all.cancelled.fetch_add(1, Relaxed);
+            all.count.fetch_add(1, Relaxed);
             all.done.done();
         });
     }
@@ -45,7 +45,7 @@ where
     token.cancel();
     all.done.wait().await;
     let total = start.elapsed();
-    expect(row, all.cancelled.load(Relaxed), n);
+    expect(row, all.count.load(Relaxed), n);
     print_each(row, total, n);
 }
 
@@ -180,23 +180,25 @@ async fn context_timeout(row: &str, n: i64) {
 
 /// From the moment at which N tasks are to wake until the last has.
 async fn timers_due(row: &str, n: i64) {
-    let due = Arc::new((WaitGroup::new(n), AtomicI64::new(0)));
+    let all = Arc::new(Waiting { ready: WaitGroup::new(n), done: WaitGroup::new(n), count: AtomicI64::new(0) });
     // So much time that all are set before the first is due, or the row would time the setting.
-    let when = Instant::now() + Duration::from_millis(200) + Duration::from_micros(n as u64);
+    let when = Instant::now() + Duration::from_millis(500) + Duration::from_micros(5 * n as u64);
     for _ in 0..n {
-        let due = due.clone();
+        let all = all.clone();
         tokio::spawn(async move {
+            all.ready.done();
             sleep_until(when).await;
-            due.1.fetch_add(1, Relaxed);
-            due.0.done();
+            all.count.fetch_add(1, Relaxed);
+            all.done.done();
         });
     }
+    all.ready.wait().await;
     if Instant::now() >= when {
         fail!("{row}: setting {n} timers took until they were due");
     }
-    due.0.wait().await;
+    all.done.wait().await;
     let total = when.elapsed();
-    expect(row, due.1.load(Relaxed), n);
+    expect(row, all.count.load(Relaxed), n);
     print_each(row, total, n);
 }
 
