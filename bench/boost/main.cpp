@@ -12,7 +12,6 @@
 
 #include <malloc.h>
 
-#include <climits>
 #include <cstring>
 #include <exception>
 #include <thread>
@@ -84,7 +83,7 @@ int main(int argc, char **argv) {
     if (workers < 1 || workers > 1024) fail("BENCH_PROCS: %ld workers?", workers);
     std::set_terminate(report);
     // The stacks that one batch frees are for the next: malloc would give their pages back to the kernel in between.
-    mallopt(M_TRIM_THRESHOLD, INT_MAX);
+    mallopt(M_TRIM_THRESHOLD, -1);
     use_workers(unsigned(workers));
     start([=] {
         found->run(found->name, n);
