@@ -14,8 +14,8 @@ import java.util.concurrent.atomic.AtomicLong;
 
 /**
  * Java's side of the benchmark, on virtual threads (JDK 21 and up), one row a run: `java -Xms4g -Xmx4g -cp DIRECTORY Bench ROW N` does
- * the row's work N times, checks it, and prints `name value unit` lines, as ../ does with weir. A check that fails, or an exception, ends the
- * process with status 1 and prints no figure; 3 says that there is no such row.
+ * the row's work N times, checks it, and prints `name value unit` lines, as ../ does with weir. A check that fails, or an exception, ends
+ * the process with status 1 and prints no figure; 3 says that there is no such row.
  *
  * Each row is done many times, with its checks, but with less work, for a second and a half before it is done once for the figure: what it
  * needs is compiled by then. Every row is itself a virtual thread, as it is a goroutine in weir. BENCH_PROCS is the number of carrier
