@@ -2,6 +2,7 @@
 
 A peer that cannot be built is missing: Missing says why, and how to come by what it needs. Programs go into the build directory.
 """
+import functools
 import glob
 import os
 import re
@@ -51,6 +52,13 @@ def tool(name, install, *elsewhere):
     raise Missing(f'no {name} on the PATH: {install}')
 
 
+def newer_than(name, found, least, install):
+    """Raise Missing if the version that `found` (what a tool says of itself) has in it is older than `least`: (1, 23)."""
+    numbers = re.search(r'(\d+)\.(\d+)', found)
+    if not numbers or tuple(map(int, numbers.groups())) < least:
+        raise Missing(f'{name} is too old ({found.strip() or "its version is unknown"}): {install}')
+
+
 def needs_header(compiler, header, install):
     if output([compiler, '-E', '-x', 'c++' if '++' in compiler else 'c', '-include', header, '/dev/null', '-o', '/dev/null']):
         raise Missing(f'no header {header}: {install}')
@@ -74,36 +82,47 @@ def weir(out):
 
 
 def go(out):
-    compiler = tool('go', 'https://go.dev/dl, or apt-get install golang-go where that is 1.23 or newer')
+    install = 'https://go.dev/dl, or apt-get install golang-go where that is 1.23 or newer'
+    compiler = tool('go', install)
+    env = {**os.environ, 'GOTOOLCHAIN': 'local', 'GOFLAGS': '', 'GOWORK': 'off', 'GOEXPERIMENT': ''}
+    version = output([compiler, 'version'], env=env).strip()
+    newer_than('go', version, (1, 23), install)
     # In a copy, as one file is generated.
     copy, program = os.path.join(out, 'go'), os.path.join(out, 'bench-go')
     shutil.rmtree(copy, ignore_errors=True)
     os.makedirs(copy)
     for path in [*sources('go', 'go'), os.path.join(BENCH, 'go', 'go.mod')]:
         shutil.copy(path, copy)
-    env = {**os.environ, 'GOTOOLCHAIN': 'local', 'GOFLAGS': '', 'GOWORK': 'off', 'GOEXPERIMENT': ''}
     build([compiler, 'generate'], 'bench/go', program + '.log', cwd=copy, env=env)
     command = [compiler, 'build', '-o', program, '.']
     try:  # not every Go has it; without, the rows prove-… are left out
         build(command, 'bench/go', program + '.log', cwd=copy, env={**env, 'GOEXPERIMENT': 'goroutineleakprofile'})
     except Missing:
         build(command, 'bench/go', program + '.log', cwd=copy, env=env)
-    return [program], output([compiler, 'version'], env=env).strip()
+    return [program], version
 
 
-def rust(library):
-    def build_it(out):
-        cargo = tool('cargo', 'https://rustup.rs, or apt-get install cargo where that is 1.85 or newer', os.path.expanduser('~/.cargo/bin/cargo'))
-        manifest, target = os.path.join(BENCH, 'rust', 'Cargo.toml'), os.path.join(out, 'rust')
-        if not os.path.exists(manifest):
-            raise Missing('there is no bench/rust/Cargo.toml')
-        env = {**os.environ, 'PATH': os.path.dirname(cargo) + ':' + os.environ.get('PATH', ''), 'CARGO_TARGET_DIR': target}
-        build([cargo, 'build', '--release', '--locked', '--quiet', '--manifest-path', manifest], 'bench/rust', target + '.log', env=env)
-        with open(os.path.join(BENCH, 'rust', 'Cargo.lock')) as f:
-            pinned = dict(re.findall(r'name = "([^"]+)"\nversion = "([^"]+)"', f.read()))
-        version = f'{library} {pinned.get(library) or pinned.get(library + "-channel", "")}, ' + output([os.path.join(os.path.dirname(cargo), 'rustc'), '--version']).strip()
-        return [os.path.join(target, 'release', 'bench-rust'), library], version
-    return build_it
+@functools.cache
+def rust_program(out):
+    """The program for all libraries, the versions of these, and the compiler's."""
+    install = 'https://rustup.rs, or apt-get install cargo where that is 1.85 or newer'
+    cargo = tool('cargo', install, os.path.expanduser('~/.cargo/bin/cargo'))
+    newer_than('cargo', output([cargo, '--version']), (1, 85), install)
+    env = {**os.environ, 'PATH': os.path.dirname(cargo) + ':' + os.environ.get('PATH', ''), 'CARGO_TARGET_DIR': os.path.join(out, 'rust')}
+    manifest = os.path.join(BENCH, 'rust', 'Cargo.toml')
+    build([cargo, 'build', '--release', '--locked', '--quiet', '--manifest-path', manifest], 'bench/rust', os.path.join(out, 'rust.log'),
+          env=env)
+    with open(os.path.join(BENCH, 'rust', 'Cargo.lock')) as f:
+        locked = dict(re.findall(r'name = "([^"]+)"\nversion = "([^"]+)"', f.read()))
+    compiler = output(['rustc', '--version'], env=env).strip()
+    return os.path.join(out, 'rust', 'release', 'bench-rust'), locked, compiler
+
+
+def rust(library, crate):
+    def of_library(out):
+        program, locked, compiler = rust_program(out)
+        return [program, library], f'{crate} {locked[crate]}, {compiler}'
+    return of_library
 
 
 def boost(out):
@@ -152,6 +171,6 @@ def java(out):
 
 
 PEERS = {
-    'weir': weir, 'go': go, 'rust-tokio': rust('tokio'), 'rust-crossbeam': rust('crossbeam'), 'rust-flume': rust('flume'),
-    'rust-kanal': rust('kanal'), 'boost': boost, 'st': state_threads, 'java': java,
+    'weir': weir, 'go': go, 'rust-tokio': rust('tokio', 'tokio'), 'rust-crossbeam': rust('crossbeam', 'crossbeam-channel'),
+    'rust-flume': rust('flume', 'flume'), 'rust-kanal': rust('kanal', 'kanal'), 'boost': boost, 'st': state_threads, 'java': java,
 }
