@@ -133,8 +133,8 @@ END
 }
 
 mistakes_are_told() {
-    for wrong in '--rows nix' '--peers nix' '--procs 0' '--rounds 0' --nix nix; do
-        "$WEIR_SRC/tools/bench" $wrong 2>"$tmp/err" && { echo "$wrong: was taken"; return 1; }
+    for wrong in '--rows nix' '--rows ,' '--peers nix' '--procs 0' '--rounds x' '--json /nowhere/x' '--growth --svg x' --nix nix; do
+        timeout 60 "$WEIR_SRC/tools/bench" $wrong 2>"$tmp/err" && { echo "$wrong: was taken"; return 1; }
         grep -q '^bench: ' "$tmp/err" && grep -q '^usage: ' "$tmp/err" || { echo "$wrong:"; cat "$tmp/err"; return 1; }
     done
 }
