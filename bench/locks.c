@@ -9,13 +9,13 @@ static struct locks {
     long each;
     weir_mutex mutex;
     weir_rwmutex rwmutex;
-    volatile long locked; /* guarded by mutex, or by rwmutex */
-    atomic_long seen;     /* by readers */
+    volatile long locked;  /* guarded by mutex, or by rwmutex */
+    atomic_long seen;      /* by readers */
     weir_duration longest; /* of all waits; guarded by mutex */
 } locks;
 
 /* N turns in all, shared by so many goroutines, which wait for the gate when the clock starts. */
-static long contend(const char *row, long n, long goroutines, void (*turns)(void)) {
+static weir_duration contend(const char *row, long n, long goroutines, void (*turns)(void)) {
     locks.each = n / goroutines;
     locks.gate = weir_make(long_chan, 0);
     if (locks.each == 0) fail("%s: fewer turns than goroutines", row);

@@ -172,7 +172,7 @@ public final class Bench {
             if (late[i] < 0) fail("%s: woke %d ns early", row, -late[i]);
         }
         Arrays.sort(late);
-        return String.format("%s-p50 %d ns%n%s-p99 %d ns%n", row, late[(int) (n / 2)], row, late[(int) (n * 99 / 100)]);
+        return String.format(Locale.ROOT, "%s-p50 %d ns%n%s-p99 %d ns%n", row, late[(int) (n / 2)], row, late[(int) (n * 99 / 100)]);
     }
 
     // ---- Channels

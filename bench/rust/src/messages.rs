@@ -5,7 +5,8 @@
 //! several consumers its users take another crate: flume's async half where the capacity is 0 (a rendezvous),
 //! async-channel else. None of these starts a thread or a runtime of its own. select! has its random order. It has no
 //! default arm: in select-…-none a second select, biased, falls back to one that is always ready. The timeout is an arm
-//! with tokio::time::sleep, made anew each time, which reaches the timer wheel only if the select has to wait.
+//! with tokio::time::sleep, made anew each time; it reaches the timer wheel if it is asked before the channel, which is
+//! every other time, or if the select has to wait.
 
 use crate::report::*;
 use std::future::{ready, Future};
