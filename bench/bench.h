@@ -1,5 +1,5 @@
 /*
- * What the files of the benchmark share: failing, checking, the clock, printing, and the table of rows.
+ * What the files of weir's side of the benchmark share, besides report.h: the table of rows, and goroutines that are parked.
  *
  * A row is a function that does its work n times, checks it, and prints `name value unit` lines. The rows of a theme are in one
  * file (goroutines.c, channels.c, …), as a table that ends with an empty row; main.c knows the tables. go/ has the twins under the
@@ -10,11 +10,9 @@
 
 #include <weir.h>
 
-#include <errno.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+
+#include "report.h"
 
 struct row {
     const char *name;
@@ -26,20 +24,9 @@ extern const struct row goroutine_rows[], tree_rows[], channel_rows[], select_ro
 
 typedef WEIR_CHAN(long) long_chan;
 
-/* End the process with status 1 and a message, whichever goroutine finds it: no figure is printed then. */
-_Noreturn void fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* A call that gives a negative errno fails the row. */
 void must(int result, const char *call);
 #define MUST(call) must((call), #call)
-void expect(const char *what, long got, long want);
-/* An array of n zeroed elements, or fail. The caller frees it. */
-void *array(long n, size_t size);
-#define ARRAY(n, type) ((type *)array((n), sizeof(type)))
-
-void print_each(const char *row, weir_duration total, long n); /* nanoseconds for one of n */
-void print_ms(const char *row, weir_duration total);           /* milliseconds for all */
-/* `row-p50` and `row-p99`, in nanoseconds. Sorts the n spans. */
-void print_percentiles(const char *row, weir_duration *spans, long n);
 
 /* The next of a sequence of numbers that looks random and is the same in both twins. Begins with SEED. */
 #define SEED 88172645463325252ul

@@ -91,20 +91,6 @@ void wake_all(struct parkers *p) {
     MUST(weir_wg_wait(&p->done));
 }
 
-/* What this process occupies: resident memory, and the page tables that map it. */
-static long memory(void) {
-    FILE *f = fopen("/proc/self/status", "r");
-    if (!f) fail("/proc/self/status: %s", strerror(errno));
-    long rss = -1, tables = -1;
-    for (char line[256]; fgets(line, sizeof line, f);) {
-        (void)sscanf(line, "VmRSS: %ld", &rss);
-        (void)sscanf(line, "VmPTE: %ld", &tables);
-    }
-    fclose(f);
-    if (rss < 0 || tables < 0) fail("/proc/self/status tells no memory");
-    return (rss + tables) * 1024;
-}
-
 static void parked(const char *row, long n) {
     struct parkers p = { .ch = weir_make(long_chan, 0) };
     long before = memory();

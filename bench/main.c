@@ -7,51 +7,11 @@
  */
 #include "bench.h"
 
-#include <stdarg.h>
-
 static const struct row *const tables[] = { goroutine_rows, tree_rows,  channel_rows, select_rows,
                                             context_rows,   timer_rows, lock_rows,    proof_rows };
 
-_Noreturn void fail(const char *fmt, ...) {
-    va_list args;
-    va_start(args, fmt);
-    fputs("bench-weir: ", stderr);
-    vfprintf(stderr, fmt, args);
-    fputc('\n', stderr);
-    va_end(args);
-    exit(1);
-}
-
 void must(int result, const char *call) {
     if (result < 0) fail("%s: %s", call, strerror(-result));
-}
-
-void expect(const char *what, long got, long want) {
-    if (got != want) fail("%s: %ld, expected %ld", what, got, want);
-}
-
-void *array(long n, size_t size) {
-    void *all = calloc((size_t)n, size);
-    if (!all) fail("no memory for %ld elements", n);
-    return all;
-}
-
-void print_each(const char *row, weir_duration total, long n) {
-    printf("%s %.2f ns\n", row, (double)total / (double)n);
-}
-
-void print_ms(const char *row, weir_duration total) {
-    printf("%s %.3f ms\n", row, (double)total / 1e6);
-}
-
-static int by_value(const void *a, const void *b) {
-    weir_duration x = *(const weir_duration *)a, y = *(const weir_duration *)b;
-    return (x > y) - (x < y);
-}
-
-void print_percentiles(const char *row, weir_duration *spans, long n) {
-    qsort(spans, (size_t)n, sizeof *spans, by_value);
-    printf("%s-p50 %ld ns\n%s-p99 %ld ns\n", row, (long)spans[n / 2], row, (long)spans[n * 99 / 100]);
 }
 
 unsigned long next_random(unsigned long *state) {

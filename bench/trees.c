@@ -17,18 +17,6 @@ static void filter(long_chan in, long_chan out, long prime) {
     }
 }
 
-/* The N-th prime by division, to check by. */
-static long nth_prime(long n) {
-    long *primes = ARRAY(n, long), found = 0, last = 0;
-    for (long v = 2; found < n; v++) {
-        bool is_prime = true;
-        for (long i = 0; i < found && primes[i] * primes[i] <= v && is_prime; i++) is_prime = v % primes[i] != 0;
-        if (is_prime) primes[found++] = last = v;
-    }
-    free(primes);
-    return last;
-}
-
 /* The chain is not taken down: it ends with the process. */
 static void sieve(const char *row, long n) {
     long want = nth_prime(n), prime = 0;
@@ -48,8 +36,6 @@ static void sieve(const char *row, long n) {
 
 /* ---- Skynet: a tree in which each node starts ten, with N leaves that send up their numbers ------ */
 
-enum { CHILDREN = 10 };
-
 static void node(long_chan up, long first, long leaves) {
     long sum = first;
     if (leaves > 1) {
@@ -68,9 +54,8 @@ static void node(long_chan up, long first, long leaves) {
 }
 
 static void skynet(const char *row, long n) {
-    long leaves = 1, sum;
-    while (leaves * CHILDREN <= n) leaves *= CHILDREN;
-    if (leaves != n) fail("%s: %ld leaves are no power of %d", row, n, CHILDREN);
+    long sum;
+    expect_whole_tree(row, n);
     weir_time start = weir_now();
     long_chan result = weir_make(long_chan, 0);
     MUST(weir_go(node, weir_retain(result), 0, n));
@@ -98,17 +83,13 @@ static void fib_of(long n, long_chan up) {
 }
 
 static void fib(const char *row, long n) {
-    long result, before = 0, want = 1;
-    for (long i = 1; i < n; i++) {
-        long next = before + want;
-        before = want, want = next;
-    }
+    long result;
     weir_time start = weir_now();
     long_chan out = weir_make(long_chan, 0);
     MUST(weir_go(fib_of, n, weir_retain(out)));
     MUST(weir_recv(out, &result));
     weir_duration total = weir_now() - start;
-    expect(row, result, want);
+    expect(row, result, fibonacci(n));
     print_ms(row, total);
     weir_release(out);
 }

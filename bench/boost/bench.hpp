@@ -1,4 +1,4 @@
-// What the files of the benchmark of Boost.Fiber share: failing, checking, printing, starting fibers.
+// What the files of Boost.Fiber's side of the benchmark share: the clock, starting fibers, a wait group, a gate.
 #ifndef BENCH_HPP
 #define BENCH_HPP
 
@@ -6,15 +6,13 @@
 
 #include <atomic>
 #include <chrono>
-#include <cstdarg>
-#include <cstdio>
-#include <cstdlib>
 #include <memory>
 #include <utility>
 
+#include "../report.h"
+
 namespace fibers = boost::fibers;
 using clock_type = std::chrono::steady_clock;
-using nanoseconds = std::chrono::nanoseconds;
 
 struct row {
     const char *name;
@@ -24,19 +22,9 @@ struct row {
 // Tables that end with a row without a name.
 extern const row fiber_rows[], tree_rows[], channel_rows[], lock_rows[];
 
-// Ends the process with status 1 and a message, whichever fiber finds it: no figure is printed then.
-[[noreturn]] void fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-void expect(const char *what, long got, long want);
-void print_each(const char *row, nanoseconds total, long n); // for one of n
-void print_total(const char *row, nanoseconds total);        // for all
-
-inline nanoseconds since(clock_type::time_point start) {
-    return clock_type::now() - start;
-}
-
-// 1 + 2 + … + n
-inline long triangle(long n) {
-    return n * (n + 1) / 2;
+// Nanoseconds.
+inline int64_t since(clock_type::time_point start) {
+    return std::chrono::nanoseconds(clock_type::now() - start).count();
 }
 
 // Stacks of 16 KiB from malloc, not the 128 KiB that are the default: no fiber here needs more, and each malloc of so much would be

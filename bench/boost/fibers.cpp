@@ -4,9 +4,6 @@
 // wait group that is used again and again (spawn-…): that is less work than a condition variable.
 #include "bench.hpp"
 
-#include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <vector>
 
 namespace {
@@ -52,20 +49,6 @@ void spawn_in(const char *row, long n, long batch) {
     print_each(row, total, n);
 }
 
-// What this process occupies: resident memory, and the page tables that map it.
-long memory() {
-    std::FILE *f = std::fopen("/proc/self/status", "r");
-    if (!f) fail("/proc/self/status: %s", std::strerror(errno));
-    long rss = -1, tables = -1;
-    for (char line[256]; std::fgets(line, sizeof line, f);) {
-        (void)std::sscanf(line, "VmRSS: %ld", &rss);
-        (void)std::sscanf(line, "VmPTE: %ld", &tables);
-    }
-    std::fclose(f);
-    if (rss < 0 || tables < 0) fail("/proc/self/status tells no memory");
-    return (rss + tables) * 1024;
-}
-
 void parked(const char *row, long n) {
     wait_group ready(n), done(n);
     gate closed;
@@ -93,17 +76,16 @@ void parked(const char *row, long n) {
 }
 
 // How much later than asked a sleep returns.
-void sleep_late(const char *row, long n, nanoseconds nap) {
-    std::vector<long> late;
+void sleep_late(const char *row, long n, std::chrono::nanoseconds nap) {
+    std::vector<int64_t> late;
     late.reserve(size_t(n));
     for (long i = 0; i < n; i++) {
         auto begin = clock_type::now();
         boost::this_fiber::sleep_for(nap);
-        late.push_back((since(begin) - nap).count());
+        late.push_back(since(begin) - nap.count());
         if (late.back() < 0) fail("%s: woke %ld ns early", row, -late.back());
     }
-    std::sort(late.begin(), late.end());
-    std::printf("%s-p50 %ld ns\n%s-p99 %ld ns\n", row, late[size_t(n / 2)], row, late[size_t(n * 99 / 100)]);
+    print_percentiles(row, late.data(), n);
 }
 
 } // namespace

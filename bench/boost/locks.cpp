@@ -6,10 +6,10 @@ namespace {
 // What a lock guards is on no stack: it is memory that others could reach.
 fibers::mutex mutex;
 volatile long locked; // guarded by mutex
-nanoseconds longest;  // of all waits; guarded by mutex
+int64_t longest;      // of all waits; guarded by mutex
 
 // Turns at something, shared by so many fibers, which wait for the gate when the clock starts; how long all took.
-template <typename F> nanoseconds contend(long count, F turns) {
+template <typename F> int64_t contend(long count, F turns) {
     wait_group ready(count), done(count);
     gate closed;
     for (long i = 0; i < count; i++)
@@ -58,7 +58,7 @@ void mutex_among(const char *row, long n, long count) {
 void mutex_longest(const char *row, long n) {
     long each = share(row, n, 16);
     contend(16, [each] {
-        nanoseconds worst{ 0 };
+        int64_t worst = 0;
         for (long i = 0; i < each; i++) {
             auto begin = clock_type::now();
             mutex.lock();
@@ -72,7 +72,7 @@ void mutex_longest(const char *row, long n) {
         mutex.unlock();
     });
     expect(row, locked, each * 16);
-    std::printf("%s %.1f us\n", row, double(longest.count()) / 1e3);
+    std::printf("%s %.1f us\n", row, double(longest) / 1e3);
 }
 
 } // namespace

@@ -12,31 +12,8 @@
 
 #include <malloc.h>
 
-#include <cstring>
 #include <exception>
 #include <thread>
-
-void fail(const char *fmt, ...) {
-    va_list args;
-    va_start(args, fmt);
-    std::fputs("bench-boost: ", stderr);
-    std::vfprintf(stderr, fmt, args);
-    std::fputc('\n', stderr);
-    va_end(args);
-    std::_Exit(1);
-}
-
-void expect(const char *what, long got, long want) {
-    if (got != want) fail("%s: %ld, expected %ld", what, got, want);
-}
-
-void print_each(const char *row, nanoseconds total, long n) {
-    std::printf("%s %.2f ns\n", row, double(total.count()) / double(n));
-}
-
-void print_total(const char *row, nanoseconds total) {
-    std::printf("%s %.3f ms\n", row, double(total.count()) / 1e6);
-}
 
 static const row *find(const char *name) {
     for (const row *table : { fiber_rows, tree_rows, channel_rows, lock_rows })

@@ -6,8 +6,6 @@
 // channel when its value has been received, so these channels are counted, as they are in weir.
 #include "bench.hpp"
 
-#include <vector>
-
 namespace {
 
 using channel = fibers::unbuffered_channel<long>;
@@ -21,17 +19,6 @@ template <typename Channel> long receive(Channel &from) {
     long v;
     if (from.pop(v) != fibers::channel_op_status::success) fail("the channel is closed");
     return v;
-}
-
-// The N-th prime by division, to check by.
-long nth_prime(long n) {
-    std::vector<long> primes;
-    for (long v = 2; long(primes.size()) < n; v++) {
-        bool is_prime = true;
-        for (size_t i = 0; i < primes.size() && primes[i] * primes[i] <= v && is_prime; i++) is_prime = v % primes[i] != 0;
-        if (is_prime) primes.push_back(v);
-    }
-    return primes.back();
 }
 
 // The N-th prime by a chain of filters. The chain is not taken down: it ends with the process.
@@ -55,10 +42,10 @@ void sieve(const char *row, long n) {
     }
     auto total = since(begin);
     expect(row, prime, want);
-    print_total(row, total);
+    print_ms(row, total);
 }
 
-constexpr long CHILDREN = 10, CHILDREN_SLOTS = 16; // a power of two, and one stays free
+constexpr long CHILDREN_SLOTS = 16; // a power of two, and one stays free
 
 void node(std::shared_ptr<buffer> up, long first, long leaves) {
     long sum = first;
@@ -74,9 +61,7 @@ void node(std::shared_ptr<buffer> up, long first, long leaves) {
 
 // A tree in which each node starts ten, with N leaves that send up their numbers.
 void skynet(const char *row, long n) {
-    long leaves = 1;
-    while (leaves * CHILDREN <= n) leaves *= CHILDREN;
-    if (leaves != n) fail("%s: %ld leaves are no power of %ld", row, n, CHILDREN);
+    expect_whole_tree(row, n);
     auto begin = clock_type::now();
     auto result = std::make_shared<buffer>(2);
     dispatch([=] { node(result, 0, n); });
@@ -100,15 +85,13 @@ void fib_of(long n, std::shared_ptr<buffer> out) {
 
 // fib(N), where each call starts two fibers for the two before.
 void fib(const char *row, long n) {
-    long before = 0, want = 1;
-    for (long i = 1; i < n; i++) before = std::exchange(want, before + want);
     auto begin = clock_type::now();
     auto out = std::make_shared<buffer>(2);
     dispatch([=] { fib_of(n, out); });
     long result = receive(*out);
     auto total = since(begin);
-    expect(row, result, want);
-    print_total(row, total);
+    expect(row, result, fibonacci(n));
+    print_ms(row, total);
 }
 
 } // namespace

@@ -1,13 +1,10 @@
-/* What the files of the benchmark of State Threads share: failing, checking, the clock, starting threads, a wait group, channels. */
+/* What the files of State Threads' side of the benchmark share: the clock, starting threads, a wait group, channels. */
 #ifndef BENCH_H
 #define BENCH_H
 
 #include <st.h>
 
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "../report.h"
 
 typedef int64_t duration; /* nanoseconds */
 
@@ -19,21 +16,11 @@ struct row {
 /* Tables that end with an empty row. */
 extern const struct row thread_rows[], channel_rows[], tree_rows[];
 
-/* End the process with status 1 and a message: no figure is printed. */
-_Noreturn void fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* A call that gives -1 fails the row, with errno. */
 void must(int result, const char *call);
 #define MUST(call) must((call), #call)
-void expect(const char *what, long got, long want);
-/* n zeroed elements, or fail. */
-void *array(long n, size_t size);
 
 duration now(void);
-void print_each(const char *row, duration total, long n); /* for one of n */
-void print_total(const char *row, duration total);        /* for all */
-
-/* 1 + 2 + … + n */
-static inline long triangle(long n) { return n * (n + 1) / 2; }
 
 /* Start a thread that nobody joins, or fail. */
 void start(void *(*run)(void *arg), void *arg);
@@ -46,7 +33,6 @@ struct wait_group {
 void wait_group_add(struct wait_group *wg, long count);
 void wait_group_done(struct wait_group *wg);
 void wait_group_wait(struct wait_group *wg);
-void wait_group_end(struct wait_group *wg);
 
 /*
  * A channel, of a ring and two condition variables. A sender waits while the ring holds `capacity` elements and one more for each receiver

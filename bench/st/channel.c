@@ -1,9 +1,6 @@
 /* The channel that the rows use. See bench.h; nothing is locked, since a thread gives way only where it waits. */
 #include "bench.h"
 
-#include <errno.h>
-#include <string.h>
-
 static st_cond_t condition(void) {
     st_cond_t made = st_cond_new();
     if (!made) fail("st_cond_new: %s", strerror(errno));

@@ -12,51 +12,20 @@
  */
 #include "bench.h"
 
-#include <errno.h>
-#include <stdarg.h>
-#include <string.h>
 #include <time.h>
 
 enum { STACK = 16 * 1024 };
 
 static const struct row *const tables[] = { thread_rows, channel_rows, tree_rows };
 
-_Noreturn void fail(const char *fmt, ...) {
-    va_list args;
-    va_start(args, fmt);
-    fputs("bench-st: ", stderr);
-    vfprintf(stderr, fmt, args);
-    fputc('\n', stderr);
-    va_end(args);
-    exit(1);
-}
-
 void must(int result, const char *call) {
     if (result < 0) fail("%s: %s", call, strerror(errno));
-}
-
-void expect(const char *what, long got, long want) {
-    if (got != want) fail("%s: %ld, expected %ld", what, got, want);
-}
-
-void *array(long n, size_t size) {
-    void *all = calloc((size_t)n, size);
-    if (!all) fail("no memory for %ld elements", n);
-    return all;
 }
 
 duration now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
-}
-
-void print_each(const char *row, duration total, long n) {
-    printf("%s %.2f ns\n", row, (double)total / (double)n);
-}
-
-void print_total(const char *row, duration total) {
-    printf("%s %.3f ms\n", row, (double)total / 1e6);
 }
 
 void start(void *(*run)(void *arg), void *arg) {
@@ -74,10 +43,6 @@ void wait_group_done(struct wait_group *wg) {
 
 void wait_group_wait(struct wait_group *wg) {
     while (wg->left > 0) MUST(st_cond_wait(wg->zero));
-}
-
-void wait_group_end(struct wait_group *wg) {
-    MUST(st_cond_destroy(wg->zero));
 }
 
 int main(int argc, char **argv) {

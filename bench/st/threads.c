@@ -7,9 +7,6 @@
  */
 #include "bench.h"
 
-#include <errno.h>
-#include <string.h>
-
 /* ---- Threads that wait together ---- */
 
 struct crowd {
@@ -105,20 +102,6 @@ static void spawn_batch(const char *row, long n) { spawn_in(row, n, 100); }
 static void spawn_one(const char *row, long n) { spawn_in(row, n, 1); }
 
 /* ---- Parked: N threads that wait for one event ---- */
-
-/* What this process occupies: resident memory, and the page tables that map it. */
-static long memory(void) {
-    FILE *f = fopen("/proc/self/status", "r");
-    if (!f) fail("/proc/self/status: %s", strerror(errno));
-    long rss = -1, tables = -1;
-    for (char line[256]; fgets(line, sizeof line, f);) {
-        (void)sscanf(line, "VmRSS: %ld", &rss);
-        (void)sscanf(line, "VmPTE: %ld", &tables);
-    }
-    fclose(f);
-    if (rss < 0 || tables < 0) fail("/proc/self/status tells no memory");
-    return (rss + tables) * 1024;
-}
 
 static void *parker(void *arg) {
     struct crowd *c = arg;
@@ -217,21 +200,15 @@ static void mutex_longest(const char *row, long n) {
 
 /* ---- How much later than asked a sleep returns ---- */
 
-static int by_value(const void *a, const void *b) {
-    duration x = *(const duration *)a, y = *(const duration *)b;
-    return (x > y) - (x < y);
-}
-
 static void sleep_late(const char *row, long n, duration nap) {
-    duration *late = array(n, sizeof *late);
+    duration *late = ARRAY(n, duration);
     for (long i = 0; i < n; i++) {
         duration begin = now();
         MUST(st_usleep((st_utime_t)(nap / 1000)));
         late[i] = now() - begin - nap;
         if (late[i] < 0) fail("%s: woke %ld ns early", row, (long)-late[i]);
     }
-    qsort(late, (size_t)n, sizeof *late, by_value);
-    printf("%s-p50 %ld ns\n%s-p99 %ld ns\n", row, (long)late[n / 2], row, (long)late[n * 99 / 100]);
+    print_percentiles(row, late, n);
     free(late);
 }
 

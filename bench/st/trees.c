@@ -42,18 +42,6 @@ static void *filter(void *arg) {
     return NULL;
 }
 
-/* The N-th prime by division, to check by. */
-static long nth_prime(long n) {
-    long *primes = array(n, sizeof *primes), found = 0, last = 0;
-    for (long v = 2; found < n; v++) {
-        bool is_prime = true;
-        for (long i = 0; i < found && primes[i] * primes[i] <= v && is_prime; i++) is_prime = v % primes[i] != 0;
-        if (is_prime) primes[found++] = last = v;
-    }
-    free(primes);
-    return last;
-}
-
 /* The chain is not taken down: it ends with the process. */
 static void sieve(const char *row, long n) {
     long want = nth_prime(n), prime = 0;
@@ -69,12 +57,10 @@ static void sieve(const char *row, long n) {
     }
     duration total = now() - begin;
     expect(row, prime, want);
-    print_total(row, total);
+    print_ms(row, total);
 }
 
 /* ---- Skynet: a tree in which each node starts ten, with N leaves that send up their numbers ---- */
-
-enum { CHILDREN = 10 };
 
 struct node {
     struct channel *up;
@@ -103,9 +89,7 @@ static void *node(void *arg) {
 
 static void skynet(const char *row, long n) {
     struct channel result;
-    long leaves = 1;
-    while (leaves * CHILDREN <= n) leaves *= CHILDREN;
-    if (leaves != n) fail("%s: %ld leaves are no power of %d", row, n, CHILDREN);
+    expect_whole_tree(row, n);
     duration begin = now();
     channel_init(&result, sizeof(long), 1, 1);
     struct node root = { &result, 0, n };
@@ -142,19 +126,14 @@ static void *fib_of(void *arg) {
 
 static void fib(const char *row, long n) {
     struct channel out;
-    long before = 0, want = 1;
-    for (long i = 1; i < n; i++) {
-        long next = before + want;
-        before = want, want = next;
-    }
     duration begin = now();
     channel_init(&out, sizeof(long), 1, 1);
     struct call outermost = { &out, n };
     start(fib_of, &outermost);
     long result = receive(&out);
     duration total = now() - begin;
-    expect(row, result, want);
-    print_total(row, total);
+    expect(row, result, fibonacci(n));
+    print_ms(row, total);
 }
 
 const struct row tree_rows[] = {
