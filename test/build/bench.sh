@@ -56,6 +56,20 @@ go_knows_the_same_rows() {
     build go && [ "$(rows_of "$out/bench-go")" = "$(rows_of "$program")" ]
 }
 
+# Of the sources, as their tools may not be here: a row that has another name there would be missing and nobody would see.
+no_peer_has_a_row_of_its_own() {
+    python3 - "$WEIR_SRC/bench" $(rows_of "$program") <<'END'
+import glob, re, sys
+known = {*sys.argv[2:], 'tokio', 'crossbeam', 'flume', 'kanal'}  # main.rs asks for the library in the same way
+for pattern, row in (('boost/*.cpp', r'^    { "([^"]+)", '), ('st/*.c', r'^    { "([^"]+)", '), ('java/*.java', r'new Row\("([^"]+)"'),
+                     ('rust/src/[!s]*.rs', r'^        "([^"]+)"(?: \| "[^"]+")* => [^\n]*\(row, n[,)]')):  # select.rs puts names together
+    text = ''.join(open(path).read() for path in glob.glob(f'{sys.argv[1]}/{pattern}'))
+    found = re.findall(row, text, re.M)
+    assert len(found) >= 20, (pattern, found)
+    assert set(found) <= known, (pattern, set(found) - known)
+END
+}
+
 a_tool_that_is_missing_is_named() {
     python=$(command -v python3)
     PATH=$tmp/nowhere "$python" -c "
@@ -150,6 +164,7 @@ if [ "$(go version 2>/dev/null | sed 's/.*go1\.\([0-9]*\).*/\1/')" -ge 23 ] 2>/d
 else
     skip go_knows_the_same_rows no go of 1.23 or newer on the PATH
 fi
+check no_peer_has_a_row_of_its_own no_peer_has_a_row_of_its_own
 check a_tool_that_is_missing_is_named a_tool_that_is_missing_is_named
 check runs_take_turns_and_are_compared runs_take_turns_and_are_compared
 check who_is_slow_does_less_where_that_changes_nothing who_is_slow_does_less_where_that_changes_nothing
