@@ -72,13 +72,15 @@ def weir(out):
     if not os.path.exists(archive):
         raise Missing(f'{archive} is not there: run make first')
     with open(os.path.join(build_dir, 'meson-private', 'weir.pc')) as f:
-        requires = [line.split(':', 1)[1] for line in f if line.startswith('Requires.private:')]
-    needs = ' '.join(requires).replace(',', ' ').split()
+        about = dict(line.strip().split(': ', 1) for line in f if ': ' in line)
+    needs = about.get('Requires.private', '').replace(',', ' ').split()
     libs = output(['pkg-config', '--libs', *needs]).split() if needs else []
     program, cc = os.path.join(out, 'bench-weir'), os.environ.get('CC', 'cc').split()
     build([*cc, '-std=gnu11', '-O2', '-g', '-Wall', '-I' + os.path.join(ROOT, 'include'), *sources('', 'c'), archive, '-pthread',
            *libs, '-o', program], 'bench/*.c', program + '.log')
-    return [program], output([*cc, '--version']).split('\n')[0]
+    commit = output(['git', '-C', ROOT, 'describe', '--always', '--dirty']).strip()
+    commit = f' ({commit})' if re.fullmatch(r'[\w.-]+', commit) else ''
+    return [program], f"weir {about['Version']}{commit}, " + output([*cc, '--version']).split('\n')[0]
 
 
 def go(out):
