@@ -1,30 +1,27 @@
-"""Cost against number: a row again and again, for 1, 10, 100, … goroutines, arms, timers or waiters."""
+"""Cost against number: a row again and again, for 1, 10, 100, … goroutines, arms, timers or waiters. weir and one peer."""
 import statistics
 
 from . import measure, rows, table
 
 LINE = '{:<21}{:>9} {:>2} {:<6}{:>9}{:>9}{:>7}'
-
-
-class Point:
-    """A row as measure.run wants it."""
-
-    def __init__(self, name):
-        self.name = name
-        self.parts = [name + part for part in ('-create', '-bytes', '-wake')] if name == 'parked' else [name]
+QUICK = 100000  # the largest number of a quick run
 
 
 def point(programs, row, n, procs, rounds, failures):
     """{printed name: {who: values}}, and the units. A round that does not count comes first."""
     values, units = {}, {}
+    absent = set()  # who has no such row, or has failed in it
     for turn in range(rounds + 1):
-        for who, command in list(programs.items()):
+        for who, command in programs.items():
+            if who in absent:
+                continue
             try:
                 measured = measure.run(command, row, n, procs)
             except measure.Failed as error:
                 failures.append(f'{who}: {row.name} with {n} on {procs}: {error}')
-                return {}, {}
+                measured = None
             if measured is None:
+                absent.add(who)
                 continue
             for name, (value, unit) in measured[0].items():
                 units[name] = unit
@@ -34,26 +31,25 @@ def point(programs, row, n, procs, rounds, failures):
 
 
 def run_all(programs, chosen, failures, say, progress):
-    others = [who for who in programs if who != 'weir']
+    programs = dict(list(programs.items())[:2])
+    peer = next((who for who in programs if who != 'weir'), '')
     results = []
     for procs in chosen.procs:
         for series, what, points in rows.GROWTH:
             say(f'\n{series}, on {procs}: cost for one, against the number of {what}')
-            say(LINE.format('', 'number', 'P', 'unit', 'weir', *(table.SHORT.get(who, who) for who in others[:1]), 'ratio'))
-            for number, name, n in points:
-                n = max(n // 10, 3 * number if series == 'yield' else 1) if chosen.quick and n != number else n
-                if chosen.quick and number > 100000:
+            say(LINE.format('', 'number', 'P', 'unit', 'weir', table.SHORT.get(peer, peer), 'ratio').rstrip())
+            for number, row in points:
+                if chosen.quick and number > QUICK:
                     continue
+                n = row.quick if chosen.quick else row.n
                 progress(f'{series}, {number} on {procs} ')
-                values, units = point(programs, Point(name), n, procs, chosen.rounds, failures)
+                values, units = point(programs, row, n, procs, chosen.rounds, failures)
                 progress('')
-                for printed, by in values.items():
+                for name, by in values.items():
                     median = {who: statistics.median(all_of) for who, all_of in by.items()}
-                    ratios = {who: measure.ratio(by['weir'], by[who]) for who in others if who in by}
-                    results.append({'series': series, 'row': printed, 'number': number, 'n': n, 'procs': procs, 'unit': units[printed],
-                                    'values': by, 'median': median, 'ratio': ratios})
-                    first = others[0] if others else ''
-                    say(LINE.format(printed, number, procs, units[printed], table.number(median['weir']),
-                                    table.number(median[first]) if first in median else table.NONE,
-                                    table.ratio_text(ratios.get(first))).rstrip())
+                    ratio = measure.ratio(by.get('weir', []), by.get(peer, []))
+                    results.append({'series': series, 'row': name, 'number': number, 'n': n, 'procs': procs, 'unit': units[name],
+                                    'values': by, 'median': median, 'ratio': {peer: ratio} if ratio else {}})
+                    figures = [table.number(median[who]) if who in median else table.NONE if who else '' for who in ('weir', peer)]
+                    say(LINE.format(name, number, procs, units[name], *figures, table.ratio_text(ratio)).rstrip())
     return results

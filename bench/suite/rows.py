@@ -30,12 +30,14 @@ def some(names, n, quick=None, fixed=False, parts=None):
     return [Row(name, n, quick, fixed, parts) for name in names.split()]
 
 
+PARKED = ['-create', '-bytes', '-wake']
+
 ROWS = [
     *some('yield-1 yield-2 yield-100', 2000000),
     *some('yield-10k', 1000000),
     Row('yield-100k', 1000000, quick=200000, fixed=True),
     *some('spawn-batch spawn-one', 300000),
-    Row('parked', 1000000, fixed=True, parts=['-create', '-bytes', '-wake']),
+    Row('parked', 1000000, fixed=True, parts=PARKED),
     *some('pingpong', 300000),
     *some('pingpong-tied', 50000),
     *some('spsc-0 spsc-1', 1000000),
@@ -69,19 +71,27 @@ ROWS = [
     proof('prove-heap-4g', 4096),
 ]
 
-# For the curves of cost against number, `tools/bench --growth`: what the number is; for each point the number, the row, its n.
+# For the curves of cost against number, `tools/bench --growth`: a name, what the number is, and for each point the number and the row.
 DECADES = [10 ** i for i in range(7)]
+
+
+def as_many(name, parts=None):
+    """A row whose work is the number."""
+    return [(n, Row(name, n, quick=n, parts=parts)) for n in DECADES]
+
+
 GROWTH = [
     ('yield', 'goroutines that share the yields',
-     [(k, f'yield-{name}', max(1000000, 3 * k)) for k, name in zip(DECADES, '1 10 100 1k 10k 100k 1m'.split())]),
-    ('parked', 'goroutines', [(n, 'parked', n) for n in DECADES]),
-    ('select', 'arms, of which one is ready', [(k, f'select-{k}-one', 1000000 // k) for k in (2, 8, 64, 256, 1024)]),
-    ('timers-set', 'timers pending in the end', [(n, 'timers-set', n) for n in DECADES]),
-    ('timers-reset', 'timers pending', [(n, 'timers-reset', n) for n in DECADES]),
-    ('timers-stop', 'timers pending at first', [(n, 'timers-stop', n) for n in DECADES]),
-    ('chan-waiters', 'goroutines that wait on one channel', [(n, 'chan-waiters', n) for n in DECADES]),
-    ('cancel-waiters', 'goroutines that wait on one context', [(n, 'cancel-waiters', n) for n in DECADES]),
-    ('cancel-children', 'child contexts', [(n, 'cancel-children', n) for n in DECADES]),
+     [(k, Row(f'yield-{name}', max(1000000, 3 * k), quick=max(100000, 3 * k)))
+      for k, name in zip(DECADES, '1 10 100 1k 10k 100k 1m'.split())]),
+    ('parked', 'goroutines', as_many('parked', PARKED)),
+    ('select', 'arms, of which one is ready', [(k, Row(f'select-{k}-one', 1000000 // k)) for k in (2, 8, 64, 256, 1024)]),
+    ('timers-set', 'timers pending in the end', as_many('timers-set')),
+    ('timers-reset', 'timers pending', as_many('timers-reset')),
+    ('timers-stop', 'timers pending at first', as_many('timers-stop')),
+    ('chan-waiters', 'goroutines that wait on one channel', as_many('chan-waiters')),
+    ('cancel-waiters', 'goroutines that wait on one context', as_many('cancel-waiters')),
+    ('cancel-children', 'child contexts', as_many('cancel-children')),
 ]
 
 

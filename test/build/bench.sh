@@ -119,6 +119,19 @@ runs_take_turns_and_are_compared() {
     measures
 }
 
+who_fails_leaves_a_curve_to_the_others() {
+    pretend weir 'echo a-row 3.00 ns'
+    pretend broken 'echo it broke >&2; exit 1'
+    python3 - "$tmp" <<'END'
+import sys
+from suite import growth, rows
+programs, failures = {who: [f'{sys.argv[1]}/{who}'] for who in ('broken', 'weir')}, []
+values, units = growth.point(programs, rows.Row('a-row', 7), 7, 1, 2, failures)
+assert values == {'a-row': {'weir': [3.0] * 2}} and units == {'a-row': 'ns'}, (values, units)
+assert failures == ['broken: a-row with 7 on 1: ended with 1: it broke'], failures
+END
+}
+
 who_is_slow_does_less_where_that_changes_nothing() {
     python3 - <<'END'
 from suite import measure, rows
@@ -167,6 +180,7 @@ fi
 check no_peer_has_a_row_of_its_own no_peer_has_a_row_of_its_own
 check a_tool_that_is_missing_is_named a_tool_that_is_missing_is_named
 check runs_take_turns_and_are_compared runs_take_turns_and_are_compared
+check who_fails_leaves_a_curve_to_the_others who_fails_leaves_a_curve_to_the_others
 check who_is_slow_does_less_where_that_changes_nothing who_is_slow_does_less_where_that_changes_nothing
 check the_chart_has_a_mark_for_each_ratio the_chart_has_a_mark_for_each_ratio
 check mistakes_are_told mistakes_are_told
