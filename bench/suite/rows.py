@@ -96,10 +96,10 @@ GROWTH = [
 
 
 def chosen(words):
-    """The rows of that name, or else those with that in their name. Raises ValueError for a word that fits none."""
+    """The rows of that name, or that print it, or else those with it in their name. Raises ValueError for a word that fits none."""
     found = set()
     for word in words:
-        fits = {row for row in ROWS if row.name == word} or {row for row in ROWS if word in row.name}
+        fits = {row for row in ROWS if word in (row.name, *row.parts)} or {row for row in ROWS if word in row.name}
         if not fits:
             raise ValueError(f'no row is named {word}; see --list')
         found |= fits
