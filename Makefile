@@ -53,7 +53,7 @@ check-long: setup ## build and run the long soaks
 	@$(MAKE) --no-print-directory all
 	@tools/check-long
 
-bench: setup ## compare with Go: a table (BENCH: arguments for tools/bench)
+bench: setup ## compare with Go and others: a table (BENCH: arguments for tools/bench)
 	@$(MAKE) --no-print-directory all
 	@tools/bench $(BENCH)
 
