@@ -263,7 +263,9 @@ TEST(many_calls_at_once_take_a_bounded_number_of_threads) {
     }
     size_t n = threads_now(); /* they stay */
     if (n > most) most = n;
-    CHECK_LE(most, 64 + 2 * weir_procs(0) + 6);
+    /* 64 are in a call; and whose call has just returned has made room for the next before it gives its thread back, which takes
+     * long where there are more threads than processors. Each of the 200 has a thread if nobody waits for room. */
+    CHECK_LE(most, 2 * 64 + 2 * weir_procs(0) + 6);
     close_new(fd);
 }
 
