@@ -21,7 +21,7 @@ static void there_and_back(const char *row, long n, bool tied) {
         sum += v;
     }
     weir_duration total = weir_now() - start;
-    expect(row, sum, n * (n + 1) / 2);
+    expect(row, sum, triangle(n));
     print_each(row, total, n);
     weir_close(there);
 }
@@ -45,7 +45,7 @@ static void spsc(const char *row, long n, size_t capacity) {
     MUST(weir_go(produce, ch, n));
     for (long v; weir_recv(ch, &v) == 0;) sum += v;
     weir_duration total = weir_now() - start;
-    expect(row, sum, n * (n + 1) / 2);
+    expect(row, sum, triangle(n));
     print_each(row, total, n);
 }
 
@@ -78,7 +78,7 @@ static void spsc_lines(const char *row, long n, size_t capacity) {
     for (struct line line; weir_recv(ch, &line) == 0;)
         for (int w = 0; w < 8; w++) sum += line.word[w];
     weir_duration total = weir_now() - start;
-    expect(row, sum, 8 * (n * (n + 1) / 2) + 28 * n);
+    expect(row, sum, 8 * triangle(n) + 28 * n);
     print_each(row, total, n);
 }
 
@@ -120,7 +120,7 @@ static void mpmc(const char *row, long n, long sides, size_t capacity) {
     weir_close(m.ch);
     MUST(weir_wg_wait(&m.consumers));
     weir_duration total = weir_now() - start;
-    expect(row, atomic_load(&m.sum), sides * (m.each * (m.each + 1) / 2));
+    expect(row, atomic_load(&m.sum), sides * triangle(m.each));
     print_each(row, total, m.each * sides);
     weir_release(m.ch);
 }
@@ -159,7 +159,7 @@ static void chan_waiters(const char *row, long n) {
     for (long i = 1; i <= n; i++) MUST(weir_send(w.ch, i));
     MUST(weir_wg_wait(&w.done));
     weir_duration total = weir_now() - start;
-    expect(row, atomic_load(&w.sum), n * (n + 1) / 2);
+    expect(row, atomic_load(&w.sum), triangle(n));
     print_each(row, total, n);
     weir_release(w.ch);
 }

@@ -66,7 +66,7 @@ static void one_ready(const char *row, long n, int arms) {
         sum += c->v;
     }
     weir_duration total = weir_now() - start;
-    expect(row, sum, n * (n - 1) / 2);
+    expect(row, sum, triangle(n - 1));
     print_each(row, total, n);
     release(c);
 }
@@ -128,7 +128,7 @@ static void timeout_ready(const char *row, long n) {
         sum += v;
     }
     weir_duration total = weir_now() - start;
-    expect(row, sum, n * (n - 1) / 2);
+    expect(row, sum, triangle(n - 1));
     print_each(row, total, n);
     weir_release(ch);
 }
@@ -151,7 +151,7 @@ static void timeout_wait(const char *row, long n) {
         sum += v;
     }
     weir_duration total = weir_now() - start;
-    expect(row, sum, n * (n + 1) / 2);
+    expect(row, sum, triangle(n));
     print_each(row, total, n);
     weir_close(there);
 }
