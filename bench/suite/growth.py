@@ -10,23 +10,15 @@ QUICK = 100000  # the largest number of a quick run
 def point(programs, row, n, procs, rounds, failures):
     """{printed name: {who: values}}, and the units. A round that does not count comes first."""
     values, units = {}, {}
-    absent = set()  # who has no such row, or has failed in it
-    for turn in range(rounds + 1):
-        for who, command in programs.items():
-            if who in absent:
-                continue
-            try:
-                measured = measure.run(command, row, n, procs)
-            except measure.Failed as error:
-                failures.append(f'{who}: {row.name} with {n} on {procs}: {error}')
-                measured = None
-            if measured is None:
-                absent.add(who)
-                continue
-            for name, (value, unit) in measured[0].items():
-                units[name] = unit
-                if turn > 0:
-                    values.setdefault(name, {}).setdefault(who, []).append(value)
+
+    def once(turn, who, command):
+        return measure.run(command, row, n, procs)
+
+    for turn, who, printed, _ in measure.in_turn(programs, f'{row.name} with {n} on {procs}', rounds, once, failures):
+        for name, (value, unit) in printed.items():
+            units[name] = unit
+            if turn > 0:
+                values.setdefault(name, {}).setdefault(who, []).append(value)
     return values, units
 
 

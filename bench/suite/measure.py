@@ -55,37 +55,46 @@ def less(row, n, values):
     return n if expected <= SLOW_S else max(int(n * SLOW_S / expected), row.quick // 10, 1)
 
 
-def run_row(programs, row, n, procs, rounds, failures, progress):
-    """All rounds of one row: a list of results, one for each line that the programs print."""
-    results = {name: {'row': name, 'procs': procs, 'asked': n, 'n': {}, 'unit': '', 'values': {}} for name in row.parts}
-    cpu, work = {}, {}
-    absent = set()  # who has no such row, or has failed in it
+def in_turn(programs, label, rounds, once, failures):
+    """(turn, who, values, seconds of CPU) of each program in each round, where once(turn, who, command) is a run. Turn 0 does not count.
+    Who has no such row, or has failed in it, is not asked again."""
+    absent = set()
     for turn in range(rounds + 1):
         for who, command in programs.items():
             if who in absent:
                 continue
-            progress(f'{row.name}, {procs} worker{"s" * (procs > 1)}, round {turn} of {rounds}, {who}')
-            todo = row.warm_up(n) if turn == 0 else work[who]
             try:
-                measured = run(command, row, todo, procs)
+                measured = once(turn, who, command)
             except Failed as error:
-                failures.append(f'{who}: {row.name} on {procs}: {error}')
+                failures.append(f'{who}: {label}: {error}')
                 measured = None
             if measured is None:
                 absent.add(who)
-                continue
-            values, cpu_seconds = measured
-            if turn == 0:
-                work[who] = less(row, n, values)
-                continue
-            cpu.setdefault(who, []).append(round(cpu_seconds, 4))
-            for name, (value, unit) in values.items():
-                result = results[name]
-                result['unit'] = result['unit'] or unit
-                if unit != result['unit']:  # of a time, or they do not fit
-                    value *= IN_NS.get(unit, float('nan')) / IN_NS.get(result['unit'], float('nan'))
-                result['values'].setdefault(who, []).append(value)
-                result['n'][who] = work[who]
+            else:
+                yield turn, who, *measured
+
+
+def run_row(programs, row, n, procs, rounds, failures, progress):
+    """All rounds of one row: a list of results, one for each line that the programs print."""
+    results = {name: {'row': name, 'procs': procs, 'asked': n, 'n': {}, 'unit': '', 'values': {}} for name in row.parts}
+    cpu, work = {}, {}
+
+    def once(turn, who, command):
+        progress(f'{row.name}, {procs} worker{"s" * (procs > 1)}, round {turn} of {rounds}, {who}')
+        return run(command, row, row.warm_up(n) if turn == 0 else work[who], procs)
+
+    for turn, who, values, cpu_seconds in in_turn(programs, f'{row.name} on {procs}', rounds, once, failures):
+        if turn == 0:
+            work[who] = less(row, n, values)
+            continue
+        cpu.setdefault(who, []).append(round(cpu_seconds, 4))
+        for name, (value, unit) in values.items():
+            result = results[name]
+            result['unit'] = result['unit'] or unit
+            if unit != result['unit']:  # of a time, or they do not fit
+                value *= IN_NS.get(unit, float('nan')) / IN_NS.get(result['unit'], float('nan'))
+            result['values'].setdefault(who, []).append(value)
+            result['n'][who] = work[who]
     for result in results.values():
         result['cpu_s'] = {who: spent for who, spent in cpu.items() if who in result['values']}
         summarise(result)
