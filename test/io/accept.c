@@ -269,22 +269,18 @@ static void accepts_on(void) {
     shut(kept);
 }
 PLAIN_TEST(a_listener_and_what_came_ahead_outlive_the_runtime) {
-    void (*first)(void) = leaves_a_listener, (*second)(void) = accepts_on;
-    CHECK_EQ(setenv("WEIR_POLLER", "uring", 1), 0);
-    CHECK_EQ(weir_run(with_ring, (void *)&first), 0);
+    run_with_ring(leaves_a_listener);
     accepts_one_that_says(kept, "one"); /* without a runtime */
     clients[2] = dials_and_says(local_text(kept), "three");
     CHECK_EQ(look(kept).count, 1); /* the request has ended with its thread: it waits in the backlog */
     CHECK(!look(kept).asked);
-    CHECK_EQ(weir_run(with_ring, (void *)&second), 0);
+    run_with_ring(accepts_on);
     for (int i = 0; i < 3; i++) shut(clients[i]);
 }
 
 /* It has them open too, and no other way to close them. */
 PLAIN_TEST(a_copy_of_the_process_closes_what_came_ahead_with_the_listener) {
-    void (*first)(void) = leaves_a_listener;
-    CHECK_EQ(setenv("WEIR_POLLER", "uring", 1), 0);
-    CHECK_EQ(weir_run(with_ring, (void *)&first), 0);
+    run_with_ring(leaves_a_listener);
     pid_t child = fork();
     if (child == 0) {
         int before = open_fds();

@@ -345,10 +345,8 @@ static void one_floods(void) {
     for (int i = 0; i < 2; i++) shut(flooded[i]), shut(other[i]);
 }
 PLAIN_TEST(a_socket_that_nobody_reads_has_no_more_than_all_buffers) {
-    void (*body)(void) = one_floods;
     wr_buffers = 8;
-    CHECK_EQ(setenv("WEIR_POLLER", "uring", 1), 0);
-    CHECK_EQ(weir_run(with_ring, (void *)&body), 0);
+    run_with_ring(one_floods);
 }
 /* Eight are received, and the request ends; nobody has been told of that when the first is wanted, and the ninth is in the socket. */
 static void many_before_one_is_told(void) {
@@ -365,16 +363,12 @@ static void many_before_one_is_told(void) {
     shut(fds[1]);
 }
 PLAIN_TEST(what_the_ring_has_not_told_of_yet_comes_before_what_is_in_the_socket) {
-    void (*body)(void) = many_before_one_is_told;
     wr_buffers = 8;
-    CHECK_EQ(setenv("WEIR_POLLER", "uring", 1), 0);
-    CHECK_EQ(weir_run(with_ring, (void *)&body), 0);
+    run_with_ring(many_before_one_is_told);
 }
 PLAIN_TEST(where_no_buffer_is_free_the_socket_is_read) {
-    void (*body)(void) = one_each;
     wr_buffers = 8;
-    CHECK_EQ(setenv("WEIR_POLLER", "uring", 1), 0);
-    CHECK_EQ(weir_run(with_ring, (void *)&body), 0);
+    run_with_ring(one_each);
 }
 
 static void reset(int fd) {
@@ -405,16 +399,14 @@ static void talks_on(void) {
     shut(kept[1]);
 }
 PLAIN_TEST(a_connection_outlives_the_runtime_and_its_threads) {
-    void (*first)(void) = leaves_a_connection, (*second)(void) = talks_on;
-    CHECK_EQ(setenv("WEIR_POLLER", "uring", 1), 0);
-    CHECK_EQ(weir_run(with_ring, (void *)&first), 0);
+    run_with_ring(leaves_a_connection);
     CHECK_EQ(write(kept[0], "plain", 5), 5); /* the requests have ended with their threads: nothing is taken ahead */
     char plain[8] = "";
     CHECK_EQ(weir_read(kept[1], plain, sizeof plain), 5);
     CHECK_STR(plain, "plain");
     CHECK_EQ(weir_read(kept[1], plain, 1), -EPERM);
     CHECK_EQ(write(kept[0], "between", 7), 7);
-    CHECK_EQ(weir_run(with_ring, (void *)&second), 0);
+    run_with_ring(talks_on);
 }
 
 static void *a_thread_reads(void *fd) {

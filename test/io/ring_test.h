@@ -11,13 +11,13 @@ static inline int with_ring(void *body) {
     (*(void (**)(void))body)();
     return 0;
 }
+static inline void run_with_ring(void (*body)(void)) {
+    CHECK_EQ(setenv("WEIR_POLLER", "uring", 1), 0);
+    CHECK_EQ(weir_run(with_ring, (void *)&body), 0);
+}
 #define RING_TEST(name)                                     \
     static void ring_##name(void);                          \
-    PLAIN_TEST(name) {                                      \
-        void (*body)(void) = ring_##name;                   \
-        CHECK_EQ(setenv("WEIR_POLLER", "uring", 1), 0);     \
-        CHECK_EQ(weir_run(with_ring, (void *)&body), 0);    \
-    }                                                       \
+    PLAIN_TEST(name) { run_with_ring(ring_##name); }        \
     static void ring_##name(void)
 
 /* How many pieces, or connections, are ahead of who wants them, and whether more may come. */
