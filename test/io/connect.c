@@ -175,11 +175,6 @@ TEST(who_has_finished_speaking_can_still_listen) {
     shut(fds[1]);
 }
 
-static void reset(int fd) {
-    struct linger now = { .l_onoff = 1, .l_linger = 0 };
-    CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now), 0);
-    shut(fd);
-}
 static void reset_when_read(int fd) {
     test_until_n_parked(1, "IO wait");
     reset(fd);

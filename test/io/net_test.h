@@ -48,6 +48,11 @@ static inline bool has_ipv6(void) {
 }
 
 static inline void shut(int fd) { CHECK_EQ(weir_close_fd(fd), 0); }
+static inline void reset(int fd) {
+    struct linger now = { .l_onoff = 1, .l_linger = 0 };
+    CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now), 0);
+    shut(fd);
+}
 
 /* Both ends of a connection over TCP. */
 static inline void tcp_pair(int fds[2]) {

@@ -371,11 +371,6 @@ PLAIN_TEST(where_no_buffer_is_free_the_socket_is_read) {
     run_with_ring(one_each);
 }
 
-static void reset(int fd) {
-    struct linger now = { .l_onoff = 1 };
-    CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now), 0);
-    shut(fd);
-}
 RING_TEST(a_reset_comes_after_what_came_ahead_and_is_told_once) {
     int fds[2];
     ring_pair(fds);
