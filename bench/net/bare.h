@@ -1,11 +1,36 @@
 /*
- * `hello` for the bare loops: examples/hello's parser, its look at the request, its answer.
+ * What the bare loops share: the listener, the threads, and `hello`: examples/hello's parser, its look at the request, its answer.
  */
+#include <arpa/inet.h>
 #include <http_parser.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+
+/* Each thread has one at the port. flags: SOCK_NONBLOCK. */
+static int listen_at(int port, int flags) {
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int listener = socket(AF_INET, SOCK_STREAM | flags, 0), one = 1;
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    setsockopt(listener, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
+    setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (bind(listener, (struct sockaddr *)&at, sizeof at) || listen(listener, 65535)) perror("listen"), exit(1);
+    return listener;
+}
+
+/* On so many threads, of which the caller is one; returns the exit status if there are fewer to be had. */
+static int serve_on(int threads, void *(*serve)(void *)) {
+    for (; threads > 1; threads--) {
+        pthread_t t;
+        if (pthread_create(&t, NULL, serve, NULL)) return 1;
+    }
+    serve(NULL);
+    return 0;
+}
 
 struct request {
     http_parser parser;

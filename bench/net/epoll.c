@@ -5,31 +5,20 @@
  *     epoll echo|hello PORT THREADS
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/tcp.h>
-#include <pthread.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include "answer.h"
+#include "bare.h"
 
 static int port;
 static bool hello;
 
 static void *serve(void *arg) {
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), one = 1, ep = epoll_create1(0);
-    struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
-                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    setsockopt(listener, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
-    setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (bind(listener, (struct sockaddr *)&at, sizeof at) || listen(listener, 65535)) perror("listen"), exit(1);
+    int listener = listen_at(port, SOCK_NONBLOCK), ep = epoll_create1(0);
     struct epoll_event e = { .events = EPOLLIN, .data.fd = listener }, events[128];
     epoll_ctl(ep, EPOLL_CTL_ADD, listener, &e);
     for (;;) {
@@ -60,9 +49,5 @@ int main(int argc, char **argv) {
     if (argc != 4) return fputs("usage: epoll echo|hello PORT THREADS\n", stderr), 2;
     hello = strcmp(argv[1], "hello") == 0;
     port = atoi(argv[2]);
-    for (int i = atoi(argv[3]); i > 1; i--) {
-        pthread_t t;
-        if (pthread_create(&t, NULL, serve, NULL)) return 1;
-    }
-    serve(NULL);
+    return serve_on(atoi(argv[3]), serve);
 }

@@ -12,20 +12,15 @@
  *     coop    a ring that any thread could use (COOP_TASKRUN in place of the two above)
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <errno.h>
 #include <liburing.h>
-#include <netinet/tcp.h>
-#include <pthread.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include "answer.h"
+#include "bare.h"
 
 enum { ACCEPT, RECEIVE, SEND };       /* user_data: this, the descriptor from bit 2 on, the buffer from bit 32 on */
 enum { BUFFERS = 16384, SIZE = 1024, REQUESTS = 4096, RESULTS = 32768, DESCRIPTORS = 65536 };
@@ -100,14 +95,7 @@ static void received(struct server *s, int fd, int n, unsigned flags) {
 }
 
 static void set_up(struct server *s) {
-    struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    int one = 1;
-    s->listener = socket(AF_INET, SOCK_STREAM, 0);
-    setsockopt(s->listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    setsockopt(s->listener, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
-    setsockopt(s->listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (bind(s->listener, (struct sockaddr *)&at, sizeof at) || listen(s->listener, 65535)) fail("listen", -errno);
-
+    s->listener = listen_at(port, 0);
     struct io_uring_params p = { .flags = IORING_SETUP_CQSIZE, .cq_entries = RESULTS };
     p.flags |= coop ? IORING_SETUP_COOP_TASKRUN : IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
     int error = io_uring_queue_init_params(REQUESTS, &s->ring, &p);
@@ -169,9 +157,5 @@ int main(int argc, char **argv) {
     if (argc < 4) return fputs("usage: uring echo|hello PORT THREADS [send|once|coop]...\n", stderr), 2;
     hello = strcmp(argv[1], "hello") == 0;
     port = atoi(argv[2]);
-    for (int i = atoi(argv[3]); i > 1; i--) {
-        pthread_t t;
-        if (pthread_create(&t, NULL, serve, NULL)) return 1;
-    }
-    serve(NULL);
+    return serve_on(atoi(argv[3]), serve);
 }
