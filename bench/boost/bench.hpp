@@ -74,4 +74,22 @@ inline void pass(gate &closed) {
     if (closed.pop(v) != fibers::channel_op_status::closed) fail("the gate did not close");
 }
 
+// Turns at something, shared by so many fibers, which wait for the gate when the clock starts; how long all took.
+template <typename F> int64_t contend(long count, F turns) {
+    wait_group ready(count), done(count);
+    gate closed;
+    for (long i = 0; i < count; i++)
+        start([&] {
+            ready.done();
+            pass(closed);
+            turns();
+            done.done();
+        }).detach();
+    ready.wait();
+    auto begin = clock_type::now();
+    closed.close();
+    done.wait();
+    return since(begin);
+}
+
 #endif

@@ -10,24 +10,13 @@ namespace {
 
 // N yields in all, shared by so many fibers, which are started and waiting when the clock starts.
 void yield_among(const char *row, long n, long count) {
-    wait_group ready(count), done(count);
-    gate closed;
     std::atomic<long> sum{ 0 };
     long each = n / count;
     if (each == 0) fail("%s: fewer yields than fibers", row);
-    for (long i = 0; i < count; i++)
-        start([&, each] {
-            ready.done();
-            pass(closed);
-            for (long turn = 0; turn < each; turn++) boost::this_fiber::yield();
-            sum += each;
-            done.done();
-        }).detach();
-    ready.wait();
-    auto begin = clock_type::now();
-    closed.close();
-    done.wait();
-    auto total = since(begin);
+    auto total = contend(count, [&, each] {
+        for (long turn = 0; turn < each; turn++) boost::this_fiber::yield();
+        sum += each;
+    });
     expect(row, sum, each * count);
     print_each(row, total, each * count);
 }

@@ -8,24 +8,6 @@ fibers::mutex mutex;
 volatile long locked; // guarded by mutex
 int64_t longest;      // of all waits; guarded by mutex
 
-// Turns at something, shared by so many fibers, which wait for the gate when the clock starts; how long all took.
-template <typename F> int64_t contend(long count, F turns) {
-    wait_group ready(count), done(count);
-    gate closed;
-    for (long i = 0; i < count; i++)
-        start([&] {
-            ready.done();
-            pass(closed);
-            turns();
-            done.done();
-        }).detach();
-    ready.wait();
-    auto begin = clock_type::now();
-    closed.close();
-    done.wait();
-    return since(begin);
-}
-
 void lock_turns(long n) {
     for (long i = 0; i < n; i++) {
         mutex.lock();
