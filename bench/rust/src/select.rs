@@ -6,6 +6,7 @@
 //! Both have no timer as an arm here: the timeout is the wait's own, which is how their users write it.
 
 use crate::report::*;
+use crate::threads::{Crossbeam, Flume, Library};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -77,23 +78,40 @@ fn timeout_wait(row: &str, n: i64, mut send: impl FnMut(i64), mut select: impl F
     print_each(row, total, n);
 }
 
+/// The rows with a timeout; false if it is none of them. `wait` waits for an element for a minute.
+fn timeouts<L: Library>(row: &str, n: i64, wait: impl Fn(&L::Receiver<i64>) -> i64) -> bool {
+    let send = |tx: &L::Sender<i64>, v| {
+        if !L::send(tx, v) {
+            fail!("{row}: the other side is gone");
+        }
+    };
+    match row {
+        "select-timeout-ready" => {
+            let (tx, rx) = L::channel::<i64>(1);
+            timeout_ready(row, n, |v| send(&tx, v), || wait(&rx));
+        }
+        "select-timeout-wait" => {
+            let (there, inbox) = L::channel::<i64>(0);
+            let (outbox, back) = L::channel::<i64>(0);
+            thread::spawn(move || {
+                while let Some(v) = L::receive(&inbox) {
+                    if !L::send(&outbox, v + 1) {
+                        fail!("the other side is gone");
+                    }
+                }
+            });
+            timeout_wait(row, n, |v| send(&there, v), || wait(&back));
+        }
+        _ => return false,
+    }
+    true
+}
+
 pub fn crossbeam(row: &str, n: i64) -> bool {
     use crossbeam_channel::{bounded, select, Receiver, Select};
     let wait = |rx: &Receiver<i64>| select! { recv(rx) -> v => v.unwrap(), default(MINUTE) => fail!("{row}: timed out") };
-    match row {
-        "select-timeout-ready" => {
-            let (tx, rx) = bounded::<i64>(1);
-            timeout_ready(row, n, |v| tx.send(v).unwrap(), || wait(&rx));
-            return true;
-        }
-        "select-timeout-wait" => {
-            let (there, inbox) = bounded::<i64>(0);
-            let (outbox, back) = bounded::<i64>(0);
-            thread::spawn(move || inbox.iter().for_each(|v| outbox.send(v + 1).unwrap()));
-            timeout_wait(row, n, |v| there.send(v).unwrap(), || wait(&back));
-            return true;
-        }
-        _ => {}
+    if timeouts::<Crossbeam>(row, n, wait) {
+        return true;
     }
     let Some((count, kind)) = arms(row) else { return false };
     let (tx, rx): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded::<i64>(1)).unzip();
@@ -122,20 +140,8 @@ pub fn crossbeam(row: &str, n: i64) -> bool {
 pub fn flume(row: &str, n: i64) -> bool {
     use flume::{bounded, Receiver, Selector};
     let wait = |rx: &Receiver<i64>| Selector::new().recv(rx, |v| v.unwrap()).wait_timeout(MINUTE).unwrap();
-    match row {
-        "select-timeout-ready" => {
-            let (tx, rx) = bounded::<i64>(1);
-            timeout_ready(row, n, |v| tx.send(v).unwrap(), || wait(&rx));
-            return true;
-        }
-        "select-timeout-wait" => {
-            let (there, inbox) = bounded::<i64>(0);
-            let (outbox, back) = bounded::<i64>(0);
-            thread::spawn(move || inbox.iter().for_each(|v| outbox.send(v + 1).unwrap()));
-            timeout_wait(row, n, |v| there.send(v).unwrap(), || wait(&back));
-            return true;
-        }
-        _ => {}
+    if timeouts::<Flume>(row, n, wait) {
+        return true;
     }
     let Some((count, kind)) = arms(row) else { return false };
     let (tx, rx): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded::<i64>(1)).unzip();
