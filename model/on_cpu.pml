@@ -1,6 +1,6 @@
 /*
- * Ready before the goroutine has left its stack: wr_schedule_away, run and wr_after_switch of src/sched/worker.c,
- * wr_park_until and wr_ready of src/sched/park.c, walk_one (wr_each_goroutine) of src/sched/goroutine.c.
+ * Ready before the goroutine has left its stack: take_soon, wr_schedule_away, run and wr_after_switch of src/sched/worker.c,
+ * wr_park_until and wr_ready of src/sched/park.c, wr_walk_begin, wr_hold and walk_one of src/sched/goroutine.c.
  *
  * Who is who
  *   thread   a worker with a P: finds a goroutine, runs it, and switches from one to the next without a detour over
@@ -16,7 +16,10 @@
  *   runs[]              how many threads use its stack right now
  *   waits[]             its wait is published and not claimed
  *   queue[]             each P's queue, runnext for short
- *   held                the goroutine whose on_cpu the walker has and whose state it found to be WAITING
+ *   walks, hold[]       the walker walks; it wants this one to stay where it is
+ *   held                the goroutine that it holds and whose state it found to be WAITING
+ *   late[]              on_cpu of this one has been set by the thread, but not in memory yet: until the thread's next fence or store, or
+ *                       until the walker has all threads make one (membarrier)
  *
  * Checked: no stack is ever used by two threads; what lies in a queue is RUNNABLE; what the walker holds and finds
  * WAITING stays as it is; no goroutine is left in a queue, and no two threads wait for each other for ever.
@@ -29,7 +32,11 @@
  *   fails  -DBREAK_TAKE_AT_HOME   wr_schedule_away waits for the next one's stack as long as it takes, on its own
  *   fails  -DBREAK_LEFT_EARLY     on_cpu is cleared before the switch
  *   fails  -DBREAK_STATE          wr_park_until stores WAITING over what a waker has stored
- *   fails  -DBREAK_WALKER         the walker looks without on_cpu
+ *   fails  -DBREAK_WALKER         the walker looks at a goroutine without holding it
+ *   fails  -DBREAK_FENCE_FOR_ALL  wr_walk_begin has no fence made for all threads
+ *   fails  -DBREAK_HOLD           wr_hold looks at on_cpu before it says that it holds
+ *   fails  -DBREAK_HELD           who resumes does not ask whether it is held
+ *   fails  -DBREAK_HELD_FENCE     who resumes asks without a fence after it has set on_cpu
  */
 #define GOROUTINES 2
 #define THREADS 2
@@ -42,7 +49,8 @@ bool on_cpu[GOROUTINES], waits[GOROUTINES];
 mtype state[GOROUTINES] = RUNNABLE;
 byte runs[GOROUTINES], turns[GOROUTINES];
 chan queue[THREADS] = [GOROUTINES] of { byte };
-byte held = NONE;
+byte held = NONE, late[THREADS] = NONE;
+bool walks, hold[GOROUTINES];
 
 /* Claim another goroutine's wait, and wr_ready. */
 inline wake_another(other) {
@@ -69,6 +77,37 @@ inline after_switch() {
     previous = NONE
 }
 
+inline reach_memory(who) {
+    atomic {
+        if
+        :: late[who] != NONE -> on_cpu[late[who]] = true; late[who] = NONE
+        :: else
+        fi
+    }
+}
+
+/* take_soon, of one that is on no stack just now. */
+inline take(g_, taken) {
+    late[me] = g_;
+    if
+    :: !walks -> taken = true
+    :: walks ->
+#ifndef BREAK_HELD_FENCE
+        reach_memory(me);
+#endif
+#ifndef BREAK_HELD
+        taken = !hold[g_];
+#else
+        taken = true;
+#endif
+    fi;
+    reach_memory(me); /* before the next store of this thread */
+    if
+    :: !taken -> on_cpu[g_] = false
+    :: taken
+    fi
+}
+
 inline pick_local(into) {
     if
     :: atomic { queue[me] ? [_] -> queue[me] ? into }
@@ -78,7 +117,7 @@ inline pick_local(into) {
 
 proctype thread(byte me) {
     byte g = NONE, next = NONE, previous = NONE;
-    bool published;
+    bool published, taken;
 
 at_home: /* find_runnable, run */
     if
@@ -92,7 +131,11 @@ end_idle:
     fi;
     assert(state[next] == RUNNABLE);
 #ifndef BREAK_TAKE
-    atomic { !on_cpu[next] -> on_cpu[next] = true };
+    do
+    :: taken -> break
+    :: !taken && !on_cpu[next] -> take(next, taken)
+    od;
+    taken = false;
 #else
     on_cpu[next] = true;
 #endif
@@ -145,12 +188,15 @@ parks: /* wr_schedule_away */
 #ifdef BREAK_TAKE
     on_cpu[next] = true;
 #else
-    if
-    :: atomic { !on_cpu[next] -> on_cpu[next] = true }
+    do
+    :: taken -> break
+    :: !taken && !on_cpu[next] -> take(next, taken)
 #ifndef BREAK_TAKE_AT_HOME
-    :: on_cpu[next] -> goto leaves /* and waits there */
+    :: !taken && on_cpu[next] -> goto leaves /* and waits there */
+    :: !taken && hold[next] -> goto leaves
 #endif
-    fi;
+    od;
+    taken = false;
 #endif
     state[next] = RUNNING;
     switch_away();
@@ -168,31 +214,43 @@ leaves:
 }
 
 active proctype walker() {
-    byte g;
+    byte g, i;
+    bool on;
+    walks = true;
+#ifndef BREAK_FENCE_FOR_ALL
+    do
+    :: i < THREADS -> reach_memory(i); i++
+    :: i == THREADS -> break
+    od;
+#endif
     do
     :: g < GOROUTINES ->
-#ifndef BREAK_WALKER
-        if
-        :: atomic { !on_cpu[g] -> on_cpu[g] = true };
+#ifdef BREAK_HOLD
+        on = on_cpu[g];
+        hold[g] = true;
 #else
-        if
-        :: true ->
+        hold[g] = true;
+        on = on_cpu[g];
 #endif
+#ifdef BREAK_WALKER
+        on = false;
+#endif
+        if
+        :: !on ->
             atomic {
                 if
                 :: state[g] == WAITING -> held = g
                 :: else
                 fi
             };
-            atomic { assert(held != g || runs[g] == 0); held = NONE };
-#ifndef BREAK_WALKER
-            on_cpu[g] = false
-        :: on_cpu[g] /* shown as it is */
-#endif
+            atomic { assert(held != g || runs[g] == 0); held = NONE }
+        :: on /* shown as it is */
         fi;
+        hold[g] = false;
         g++
     :: g == GOROUTINES -> break
-    od
+    od;
+    walks = false
 }
 
 init {

@@ -46,8 +46,23 @@ __attribute__((noinline, cold)) void wr_ready_runs(struct m *m, struct g *g) {
 /* ---- Totals ---------------------------------------------------------------------------------------------------- */
 
 static uint64_t total(enum wr_tally what) {
-    uint64_t n = atomic_load_explicit(&wr_sched.tallies.n[what], memory_order_relaxed);
-    for (struct m *m = wr_sched.all_ms; m; m = m->next_m) n += atomic_load_explicit(&m->tallies.n[what], memory_order_relaxed);
+    uint64_t n = atomic_load_explicit(&wr_sched.tallies.n[what], memory_order_acquire);
+    for (struct m *m = wr_sched.all_ms; m; m = m->next_m) n += atomic_load_explicit(&m->tallies.n[what], memory_order_acquire);
+    return n;
+}
+
+/*
+ * Whoever has ended was tallied as started before it could run, so started, read after ended, is no less. What starts or ends meanwhile may be
+ * counted or not; all that was so before the call, and no less, is.
+ */
+size_t wr_goroutines_locked(void) {
+    uint64_t ended = total(WR_ENDED);
+    return (size_t)(total(WR_STARTED) - ended);
+}
+size_t wr_goroutines(void) {
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    size_t n = wr_goroutines_locked();
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     return n;
 }
 
@@ -60,7 +75,7 @@ void wr_count_totals(struct wr_counts *c) {
     memset(c, 0, sizeof *c);
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
     c->ended = total(WR_ENDED);
-    c->started = total(WR_STARTED); /* after it: whoever has ended was started, perhaps by a thread that is looked at first */
+    c->started = total(WR_STARTED); /* after it, as above */
     c->parks = total(WR_PARKS);
     c->steals = total(WR_STEALS);
     c->wakes = total(WR_WAKES);
@@ -69,7 +84,6 @@ void wr_count_totals(struct wr_counts *c) {
     add_latency(c, &wr_sched.tallies);
     for (struct m *m = wr_sched.all_ms; m; m = m->next_m) add_latency(c, &m->tallies);
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
-    if (c->started < c->ended) c->started = c->ended;
 }
 
 /* With the runtime end all goroutines, those too that were left where they stood. */

@@ -8,12 +8,14 @@
 #include "sched/inner.h"
 
 #define OFFSET(type, field) { #type "." #field, offsetof(struct type, field) }
+#define TALLIED(type, name, what) { #type "." name, offsetof(struct type, tallies.n[what]) }
 #define STATE(name, value) { "state." name, value }
 
 static const struct wr_gdb_number numbers[] = {
     { "version", 1 },
     { "sched", (uintptr_t)&wr_sched },
-    OFFSET(sched, running), OFFSET(sched, foreigns), OFFSET(sched, coarse), OFFSET(sched, all_ms), OFFSET(sched, live),
+    OFFSET(sched, running), OFFSET(sched, foreigns), OFFSET(sched, coarse), OFFSET(sched, all_ms), OFFSET(sched, foreign),
+    TALLIED(sched, "started", WR_STARTED), TALLIED(sched, "ended", WR_ENDED), TALLIED(m, "started", WR_STARTED), TALLIED(m, "ended", WR_ENDED),
     OFFSET(m, g), OFFSET(m, tid), OFFSET(m, next_m),
     { "g", sizeof(struct g) },
     OFFSET(g, sp), OFFSET(g, on_cpu), OFFSET(g, state), OFFSET(g, locked_m), OFFSET(g, leaked), OFFSET(g, wait), OFFSET(g, id),

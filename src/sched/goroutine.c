@@ -1,6 +1,6 @@
 /*
  * Goroutines: start, end, what they carry (name, labels, deferred calls, blocks), and the control blocks of foreign
- * threads. A control block belongs to its goroutine while that runs; state and on_cpu say when others may look.
+ * threads. A control block belongs to its goroutine while that runs; state, on_cpu and held say when others may look.
  */
 #include "sched/inner.h"
 
@@ -154,7 +154,7 @@ static void undo_blocks(void) {
 
 static uint64_t new_id(void) { return atomic_fetch_add_explicit(&wr_sched.next_id, 1, memory_order_relaxed); }
 
-/* Everything but state and on_cpu, which others may look at. */
+/* Everything but state, on_cpu and held, which others may look at. */
 void wr_g_init(struct g *g) {
     g->next = NULL;
     __atomic_store_n(&g->m, NULL, __ATOMIC_RELAXED);
@@ -207,15 +207,15 @@ int wr_spawn(const struct wr_spawn *s) {
     g->tsan = __tsan_create_fiber(0);
 #endif
     g->sp = wr_prepare(g->stack_hi, s->fn, s->args);
-    atomic_fetch_add_explicit(&wr_sched.live, 1, memory_order_relaxed);
+    if (m) wr_tally(m, WR_STARTED); /* before anybody can see it end */
+    else wr_tally_shared(WR_STARTED);
     atomic_store_explicit(&g->state, WR_G_RUNNABLE, memory_order_release);
     /* From here on the leak proof finds the arguments on the new stack, and needs not find them here. */
     atomic_signal_fence(memory_order_seq_cst);
     memset(&wr_captured_args, 0, sizeof wr_captured_args);
     wr_made_ready(m, g);
-    wr_push_ready(p, g);
-    if (m) wr_tally(m, WR_STARTED), wr_leave(m);
-    else wr_tally_shared(WR_STARTED);
+    wr_push_new(p, g);
+    if (m) wr_leave(m);
     wr_wake_worker();
     return 0;
 }
@@ -247,8 +247,9 @@ void wr_goroutine_begin(void *previous) {
 __attribute__((noinline, section("weir_api"))) static bool finish(struct g *g, int result) {
     /* All is given back, and it is not counted any more, before on_end lets those go on who wait for it. */
     wr_g_drop(g);
-    bool last = atomic_fetch_sub_explicit(&wr_sched.live, 1, memory_order_acq_rel) ==
-                1 + (int64_t)atomic_load(&wr_sched.foreign);
+    wr_tally(wr_m(), WR_ENDED);
+    wr_fence_light(); /* the other side is in wr_sched_wait_idle */
+    bool last = wr_unlikely(atomic_load_explicit(&wr_sched.idle_waiters, memory_order_relaxed)) && wr_goroutines() == 0;
     if (g->on_end) g->on_end(g, result);
     return last;
 }
@@ -302,7 +303,6 @@ static void foreign_drop(void *arg) {
     atomic_store_explicit(&g->state, WR_G_DEAD, memory_order_release);
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     atomic_fetch_sub(&wr_sched.foreign, 1);
-    atomic_fetch_sub(&wr_sched.live, 1);
     free(g);
 }
 static void foreign_init(void) { pthread_key_create(&foreign_key, foreign_drop); }
@@ -327,7 +327,6 @@ struct g *wr_foreign_self(bool make) {
     wr_list_append(&wr_sched.foreigns, &g->in_foreign);
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     atomic_fetch_add(&wr_sched.foreign, 1);
-    atomic_fetch_add(&wr_sched.live, 1);
     pthread_setspecific(foreign_key, g);
     return foreign_g = g;
 }
@@ -352,10 +351,7 @@ struct g *wr_self_or_null(void) {
 
 uint64_t weir_id(void) { return wr_self()->id; }
 
-size_t wr_live(void) {
-    int64_t n = atomic_load_explicit(&wr_sched.live, memory_order_acquire);
-    return n > 0 ? (size_t)n : 0;
-}
+size_t wr_live(void) { return wr_goroutines() + atomic_load_explicit(&wr_sched.foreign, memory_order_relaxed); }
 
 size_t weir_count(void) {
     (void)wr_self();
@@ -385,17 +381,30 @@ struct walk {
     size_t n;
 };
 
-/*
- * on_cpu is what the scheduler takes before it resumes a goroutine, so while the walker has it the goroutine stays where it is. A
- * dead control block is passed by without touching it, and one that dies in between is noticed when the state is read again.
- */
+void wr_walk_begin(void) {
+    atomic_fetch_add(&wr_sched.walks, 1);
+    wr_fence_all();
+}
+void wr_walk_end(void) { atomic_fetch_sub_explicit(&wr_sched.walks, 1, memory_order_release); }
+
+/* The other side, and the argument: take_soon. */
+bool wr_hold(struct g *g) {
+    uint32_t free = 0;
+    if (!atomic_compare_exchange_strong_explicit(&g->held, &free, 1, memory_order_acquire, memory_order_relaxed)) return false;
+    wr_fence();
+    if (!atomic_load_explicit(&g->on_cpu, memory_order_acquire)) return true;
+    wr_let_go(g);
+    return false;
+}
+void wr_let_go(struct g *g) { atomic_store_explicit(&g->held, 0, memory_order_release); }
+
+/* A dead control block is passed by without touching it, and one that dies in between is noticed when the state is read again. */
 static void walk_one(struct g *g, void *arg) {
     struct walk *w = arg;
     if (atomic_load_explicit(&g->state, memory_order_acquire) == WR_G_DEAD) return;
     bool held = false;
     for (int i = 0; i < 100 && !held; i++) {
-        uint32_t off = 0;
-        held = atomic_compare_exchange_strong_explicit(&g->on_cpu, &off, 1, memory_order_acquire, memory_order_relaxed);
+        held = wr_hold(g);
         if (!held && atomic_load_explicit(&g->state, memory_order_acquire) == WR_G_RUNNING) break;
         if (!held) wr_pause();
     }
@@ -403,12 +412,14 @@ static void walk_one(struct g *g, void *arg) {
         w->visit(g, held, w->arg);
         w->n++;
     }
-    if (held) atomic_store_explicit(&g->on_cpu, 0, memory_order_release);
+    if (held) wr_let_go(g);
 }
 
 size_t wr_each_goroutine(void (*visit)(struct g *g, bool held, void *arg), void *arg) {
     struct walk w = { visit, arg, 0 };
+    wr_walk_begin();
     wr_stacks_each(walk_one, &w);
+    wr_walk_end();
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
     if (wr_sched.foreigns.next)
         for (struct wr_list *l = wr_sched.foreigns.next; l != &wr_sched.foreigns; l = l->next)
@@ -440,7 +451,10 @@ static bool walk_some(struct g *g, void *arg) {
 /* Foreign threads in the order of their ids, since the list changes between the instalments. */
 bool wr_next_goroutines(struct wr_cursor *at, bool (*visit)(struct g *g, bool held, void *arg), void *arg) {
     struct some some = { at->want, visit, arg, true };
-    if (wr_stacks_from(at, walk_some, &some)) return true;
+    wr_walk_begin();
+    bool more = wr_stacks_from(at, walk_some, &some);
+    wr_walk_end();
+    if (more) return true;
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
     while (some.more && wr_sched.foreigns.next) {
         struct g *first = NULL;

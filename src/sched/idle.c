@@ -179,7 +179,7 @@ static bool deadlocked(void) {
     if (wr_sched.n_running || wr_sched.mode != WR_MODE_MAIN || atomic_load(&wr_sched.main_done) ||
         atomic_load(&wr_sched.stopping) || atomic_load(&wr_sched.foreign) || atomic_load(&wr_sched.waiting) ||
         wr_timers_first() != WR_NEVER ||
-        atomic_load(&wr_sched.global_n) || (atomic_load(&wr_sched.live) == 0 && !wr_sched.main_exited))
+        atomic_load(&wr_sched.global_n) || (wr_goroutines_locked() == 0 && !wr_sched.main_exited))
         return false;
     int n = atomic_load(&wr_sched.made_ps);
     for (int i = 0; i < n; i++)
@@ -188,7 +188,7 @@ static bool deadlocked(void) {
 }
 
 static _Noreturn void report_deadlock(void) {
-    const char *sentence = wr_sched.main_exited && atomic_load(&wr_sched.live) == 0
+    const char *sentence = wr_sched.main_exited && wr_goroutines() == 0
                                ? "no goroutines (main called weir_exit) - deadlock!"
                                : "all goroutines are asleep - deadlock!";
     if (wr_hook_deadlock) wr_hook_deadlock(sentence);

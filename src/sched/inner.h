@@ -130,11 +130,11 @@ struct sched {
     _Atomic uint32_t running;    /* the runtime is up */
     enum wr_mode mode;
     _Atomic uint64_t next_id;
-    _Atomic int64_t live;        /* goroutines, foreign ones included */
     _Atomic uint32_t foreign;    /* foreign threads inside */
     struct wr_list foreigns;
     _Atomic weir_time coarse;    /* the time, about 10 ms old at most */
     bool membarrier;
+    _Atomic uint32_t walks;      /* wr_walk_begin, less wr_walk_end */
     struct g *main_g;
     _Atomic uint32_t main_done;  /* futex: the main goroutine has returned, and left its stack */
     int main_result;
@@ -147,7 +147,8 @@ struct sched {
     _Atomic uint32_t sysmon_wake; /* futex */
     _Atomic uint32_t sysmon_idle; /* it sleeps until woken */
     _Atomic uint32_t quit;        /* SIGQUITs not yet reported */
-    _Atomic uint32_t idle_word;   /* futex: changes when the count of goroutines falls to 0 */
+    _Atomic uint32_t idle_word;   /* futex: changes when the number of goroutines falls to 0, and there are … */
+    _Atomic uint32_t idle_waiters; /* … who wait for that */
     size_t default_stack;
     int extra_threads;            /* threads of the process besides ours when we started */
     const struct wr_gdb_number *const *gdb; /* weir_gdb_, for its sake */
@@ -160,15 +161,24 @@ extern struct sched wr_sched;
 struct m *wr_m(void);
 void wr_set_m(struct m *m);
 
+/*
+ * One side of a store, a fence and a load, where the other side is rare: it has this thread's fence made for it by wr_fence_all, if the
+ * kernel has membarrier(2).
+ */
+static inline void wr_fence_light(void) {
+    if (wr_likely(wr_sched.membarrier))
+        atomic_signal_fence(memory_order_seq_cst);
+    else
+        wr_fence();
+}
+void wr_fence_all(void);                   /* sysmon.c */
+
 /* Enter the runtime: the P stays with this thread until wr_leave. NULL: it has none. Nests. At every
  * switch of stacks busy is exactly 1: who leaves entered, and who arrives leaves. */
 static inline struct p *wr_enter(struct m *m) {
     uint32_t busy = atomic_load_explicit(&m->busy, memory_order_relaxed);
     atomic_store_explicit(&m->busy, busy + 1, memory_order_relaxed);
-    if (wr_likely(wr_sched.membarrier))
-        atomic_signal_fence(memory_order_seq_cst);
-    else
-        wr_fence();
+    wr_fence_light();
     return atomic_load_explicit(&m->p, memory_order_acquire);
 }
 static inline void wr_leave(struct m *m) {
@@ -183,6 +193,7 @@ struct g *wr_ring_pop(struct p *p);
 void wr_next_push(struct p *p, struct g *g);
 void wr_ring_push_all(struct p *p, const struct wr_batch *b);     /* the owner's, who runs the first of them next */
 void wr_push_ready(struct p *p, struct g *g);                     /* runnext, or without a P the global queue */
+void wr_push_new(struct p *p, struct g *g);                       /* the same for one that has not run yet */
 bool wr_queue_empty(struct p *p);
 struct g *wr_steal(struct p *thief, struct p *victim, bool also_next);
 
@@ -260,12 +271,14 @@ void wr_sysmon_nudge(void);                /* a thread got work: sysmon must wat
 /* count.c */
 static inline void wr_tally(struct m *m, enum wr_tally what) {
     atomic_store_explicit(&m->tallies.n[what], atomic_load_explicit(&m->tallies.n[what], memory_order_relaxed) + 1,
-                          memory_order_relaxed);
+                          memory_order_release);
 }
 /* For who has no M, and for what is so slow that one more locked instruction does not matter. */
 static inline void wr_tally_shared(enum wr_tally what) {
     atomic_fetch_add_explicit(&wr_sched.tallies.n[what], 1, memory_order_relaxed);
 }
+size_t wr_goroutines(void);                /* those that have not ended; foreign threads are none */
+size_t wr_goroutines_locked(void);         /* sched.lock held */
 void wr_time_ready(struct m *m, struct g *g);
 /* g is about to be put into a queue: time it, now and then, until it runs. m: the calling thread's. */
 static inline void wr_made_ready(struct m *m, struct g *g) {

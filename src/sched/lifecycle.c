@@ -159,15 +159,20 @@ int wr_sched_main(int (*fn)(void *), void *arg) {
     return wr_sched.main_result;
 }
 
+/* idle_waiters + 1; fence for all; how many are there? The other side, `finish` in goroutine.c: one less; light fence; idle_waiters? The
+ * last one sees that somebody waits, or is not counted any more. */
 bool wr_sched_wait_idle(weir_time until) {
+    atomic_fetch_add(&wr_sched.idle_waiters, 1);
+    wr_fence_all();
+    bool idle;
     for (;;) {
         uint32_t seen = atomic_load(&wr_sched.idle_word);
-        if (atomic_load(&wr_sched.live) <= (int64_t)atomic_load(&wr_sched.foreign)) return true;
-        weir_time now = wr_now();
-        if (now >= until) return false;
-        /* Foreign threads come and go without a word, so look again now and then. */
-        wr_futex_wait(&wr_sched.idle_word, seen, until - now < 10 * WEIR_MILLISECOND ? until : now + 10 * WEIR_MILLISECOND);
+        idle = wr_goroutines() == 0;
+        if (idle || wr_now() >= until) break;
+        wr_futex_wait(&wr_sched.idle_word, seen, until);
     }
+    atomic_fetch_sub(&wr_sched.idle_waiters, 1);
+    return idle;
 }
 
 static void abandon(struct g *g, bool held, void *n) {
@@ -266,7 +271,6 @@ int wr_sched_stop(void) {
     atomic_store(&wr_sched.global_n, 0);
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     atomic_store(&wr_sched.spinning, 0);
-    atomic_store(&wr_sched.live, (int64_t)atomic_load(&wr_sched.foreign));
     atomic_store(&wr_sched.running, 0);
     return 0;
 }

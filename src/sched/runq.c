@@ -96,6 +96,19 @@ void wr_next_push(struct p *p, struct g *g) {
     }
 }
 
+/*
+ * A new goroutine: into runnext if that is free, or the ring, behind those that were there before it. So those that are started one after the
+ * other run in that order, and what has been made ready just now, whose data is hot, stays in front.
+ */
+void wr_push_new(struct p *p, struct g *g) {
+    if (wr_likely(p != NULL) && atomic_load_explicit(&p->runnext, memory_order_relaxed)) {
+        wr_ring_push(p, g);
+        wr_fence(); /* the publisher's, see worker.c */
+        return;
+    }
+    wr_push_ready(p, g);
+}
+
 void wr_push_ready(struct p *p, struct g *g) {
     if (wr_likely(p != NULL)) {
         wr_next_push(p, g);

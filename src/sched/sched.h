@@ -152,14 +152,15 @@ struct wr_labels; /* counted, in goroutine.c */
  * thread that calls in has one from malloc. */
 struct g {
     void *sp;                       /* saved stack pointer while it does not run */
-    _Atomic uint32_t on_cpu;        /* 1 from before it is resumed until it has left its stack; a dump takes it too */
+    _Atomic uint32_t on_cpu;        /* 1 from before it is resumed until it has left its stack */
+    _Atomic uint32_t held;          /* a walker has it: it is not resumed. wr_hold */
     _Atomic uint32_t state;         /* enum wr_gstate */
     struct g *next;                 /* in the global queue or a batch */
     struct m *m;                    /* the thread it runs on, while it does */
     struct m *locked_m;             /* weir_lock_thread */
     int lock_depth;
     _Atomic bool leaked;            /* proven, and in the same wait since; set by the leak room while it is held */
-    _Atomic(struct wr_wait *) wait; /* what it waits for; NULL: nothing. Stable while on_cpu is held and the state is WAITING */
+    _Atomic(struct wr_wait *) wait; /* what it waits for; NULL: nothing. Stable while it is held and the state is WAITING */
     weir_time ready_at;             /* when it was made ready, if this is one of the times that are measured (count.c); else 0 */
     uint64_t id;
     uint64_t creator;               /* id of who started it; 0: the runtime */
@@ -233,7 +234,14 @@ void wr_block_pop(weir_block_ *b);
 /* The ctx room's clean-up when a goroutine ends: releases g->ctx. Set by that room before it first sets a g->ctx. */
 extern void (*wr_hook_ctx_drop)(void *ctx);
 
-/* Call visit for each goroutine that is not dead, foreign ones too, with on_cpu held if it does not run (`held`); `running`
+/* Between the two goroutines can be held: not one is resumed that is. Nests, and others may do it too; costs some microseconds. */
+void wr_walk_begin(void);
+void wr_walk_end(void);
+/* Keep it where it is; false: it is on a stack, or somebody else holds it. Not a foreign one. */
+bool wr_hold(struct g *g);
+void wr_let_go(struct g *g);
+
+/* Call visit for each goroutine that is not dead, foreign ones too, held if it does not run (`held`); `running`
  * ones are shown as they are. The world goes on meanwhile. visit must not park. Returns how many. */
 size_t wr_each_goroutine(void (*visit)(struct g *g, bool held, void *arg), void *arg);
 

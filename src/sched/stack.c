@@ -58,9 +58,7 @@ WR_PRIVATE static struct {
 } pool;
 
 static size_t class_of(size_t bytes) {
-    size_t c = CLASS_MIN;
-    while (((size_t)1 << c) < bytes) c++;
-    return c;
+    return bytes <= (size_t)1 << CLASS_MIN ? CLASS_MIN : 64 - (size_t)__builtin_clzll(bytes - 1);
 }
 
 /* An emulator may take the advice and do nothing, so the kernel is asked whether it finds the page unreadable. */

@@ -19,7 +19,7 @@ static void (*_Atomic hook_tick)(weir_time now);
 #define SOON (100 * WEIR_MICROSECOND)
 #define TRIM_EVERY (30 * WEIR_SECOND)
 
-static void fence_all_threads(void) {
+void wr_fence_all(void) {
     if (wr_sched.membarrier) syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
     else wr_fence();
 }
@@ -27,7 +27,7 @@ static void fence_all_threads(void) {
 /* sched.lock held. The other side, and why this is safe: sched/inner.h. False: the thread is inside the runtime, and keeps its P. */
 static bool retake(struct m *m, struct p *p) {
     atomic_store(&m->p, NULL);
-    fence_all_threads();
+    wr_fence_all();
     if (atomic_load(&m->busy)) {
         atomic_store(&m->p, p);
         return false;

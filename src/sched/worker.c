@@ -246,16 +246,34 @@ static struct g *pick_local(struct p *p) {
 
 #define TAKE_SPINS 200
 
-/* Take the goroutine's stack, if whoever ran it last leaves it soon, and no walker has it. */
+/* on_cpu has been set, and somebody walks: the other side is in wr_hold. */
+static __attribute__((noinline, cold)) bool not_held(struct g *g) {
+    wr_fence();
+    if (!atomic_load_explicit(&g->held, memory_order_acquire)) return true;
+    atomic_store_explicit(&g->on_cpu, 0, memory_order_release);
+    return false;
+}
+
+/*
+ * Take the goroutine's stack, if whoever ran it last leaves it soon, and no walker has it. Nobody else wants it: it was in one queue, once.
+ * So on_cpu needs no locked instruction, but for walkers, who are rare:
+ *
+ *   here:                       on_cpu = 1;   light fence;  walks?  -> fence; held?  -> on_cpu = 0, again
+ *   wr_walk_begin, wr_hold:     walks + 1;    fence for all;           held = 1; fence; on_cpu?  -> held = 0, it runs
+ *
+ * Who finds no walks has set on_cpu before the fence for all, and every wr_hold that follows sees it. Who finds some is one side of two
+ * stores and two loads with a full fence in between, as wr_hold is: at least one of them sees the other. model/on_cpu.pml
+ */
 static bool take_soon(struct g *g) {
-    uint32_t off = 0;
-    for (int spin = 0; wr_unlikely(!atomic_compare_exchange_weak_explicit(&g->on_cpu, &off, 1, memory_order_acquire,
-                                                                          memory_order_relaxed));
-         spin++, off = 0) {
-        if (spin == TAKE_SPINS) return false;
+    for (int spin = 0; spin < TAKE_SPINS; spin++) {
+        if (wr_likely(!atomic_load_explicit(&g->on_cpu, memory_order_acquire))) {
+            atomic_store_explicit(&g->on_cpu, 1, memory_order_relaxed);
+            wr_fence_light();
+            if (wr_likely(!atomic_load_explicit(&wr_sched.walks, memory_order_acquire)) || not_held(g)) return true;
+        }
         wr_pause();
     }
-    return true;
+    return false;
 }
 
 static void taken(struct m *m, struct g *g) {
@@ -279,9 +297,7 @@ void wr_after_switch(void *previous) {
 #endif
         bool main = g->main && !g->exiting;
         atomic_store_explicit(&g->on_cpu, 0, memory_order_release);
-        struct m *m = wr_m();
-        wr_tally(m, WR_ENDED);
-        wr_stack_free(atomic_load_explicit(&m->p, memory_order_relaxed), g);
+        wr_stack_free(atomic_load_explicit(&wr_m()->p, memory_order_relaxed), g);
         if (wr_unlikely(main)) wr_main_gone();
         return;
     }

@@ -106,18 +106,16 @@ static void take_parked(struct g *g, struct wr_snapshot *s, uintptr_t *pcs) {
  */
 static bool take_running(struct g *g, struct wr_snapshot *s, uintptr_t *pcs, bool ask) {
     for (int i = 0; i < 2 && s->n == 0; i++) {
-        uint32_t off = 0;
         if (ask && (!s->foreign || s->waiting)) s->n = wr_running_stack(g, pcs, WR_DEPTH + 1);
         s->exact = s->n > 0;
         if (s->n > 0) pcs[0]++;
-        else if (!s->foreign && atomic_compare_exchange_strong_explicit(&g->on_cpu, &off, 1, memory_order_acquire,
-                                                                       memory_order_relaxed)) {
+        else if (!s->foreign && wr_hold(g)) {
             bool there = atomic_load_explicit(&g->state, memory_order_acquire) != WR_G_DEAD && g->id == s->id;
             if (there) {
                 take_state(g, s);
                 take_parked(g, s, pcs);
             }
-            atomic_store_explicit(&g->on_cpu, 0, memory_order_release);
+            wr_let_go(g);
             return there;
         }
     }

@@ -218,11 +218,20 @@ class Runtime:
             self.take(found, link - self.number('g.in_foreign'), None)
             link = word(link)
         if not self.exact:  # stacks that are not in a core file may be all zeroes, and who is dead looks like that, too
-            live = struct.unpack('<q', read(self.sched + self.number('sched.live'), 8))[0]
+            live = self.started_and_not_ended()
             self.missing = max(self.missing, live - len(found))
         if not found and not self.missing and not self.running():
             raise gdb.GdbError("weir's runtime does not run: it has not been started yet, or has been stopped.")
         return sorted(found, key=lambda g: g.id)
+
+    def started_and_not_ended(self):
+        """By the tallies, of the threads and of what is none: how many goroutines and foreign threads there are."""
+        n, m = struct.unpack('<I', read(self.sched + self.number('sched.foreign'), 4))[0], word(self.sched + self.number('sched.all_ms'))
+        n += word(self.sched + self.number('sched.started')) - word(self.sched + self.number('sched.ended'))
+        while m:
+            n += word(m + self.number('m.started')) - word(m + self.number('m.ended'))
+            m = word(m + self.number('m.next_m'))
+        return n
 
     def take(self, found, address, slot):
         try:
