@@ -144,7 +144,7 @@ void wr_count_now(struct wr_counts *c, void (*visit)(const struct weir_site_ *si
     c->timers = timers_of(&wr_sched.timers);
     for (int i = 0, n = atomic_load_explicit(&wr_sched.made_ps, memory_order_acquire); i < n; i++) {
         struct p *p = atomic_load_explicit(&wr_sched.ps[i], memory_order_relaxed);
-        uint32_t head = atomic_load(&p->head), queued = atomic_load(&p->tail) - head;
+        uint32_t queued = wr_ring_count(p);
         c->queued_local += (queued <= WR_RING ? queued : 0) + (atomic_load(&p->runnext) != NULL);
         c->timers += timers_of(&p->timers);
     }

@@ -162,12 +162,12 @@ void wr_g_init(struct g *g) {
     g->lock_depth = 0;
     atomic_store_explicit(&g->wait, NULL, memory_order_relaxed);
     atomic_store_explicit(&g->leaked, false, memory_order_relaxed);
-    g->creator = 0;
+    g->creator = 0, g->depth = 0;
     g->site = NULL, g->fn = NULL, g->ctx = NULL, g->cancel = NULL, g->blocks = NULL;
     g->on_end = NULL, g->owner = NULL, g->labels = NULL, g->name = NULL;
     g->select_error = 0;
     g->ready_at = 0;
-    g->returns_int = g->foreign = g->exiting = g->main = false;
+    g->returns_int = g->foreign = g->exiting = g->main = g->fresh = false;
     g->tsan = g->asan = NULL;
 }
 
@@ -196,8 +196,8 @@ int wr_spawn(const struct wr_spawn *s) {
     }
     wr_g_init(g);
     g->id = s->main ? 1 : new_id();
-    g->main = s->main;
-    if (creator) g->creator = creator->id, g->labels = labels_retain(creator->labels);
+    g->main = s->main, g->fresh = true;
+    if (creator) g->creator = creator->id, g->depth = creator->depth + 1, g->labels = labels_retain(creator->labels);
     g->site = s->site, g->fn = s->fn, g->ctx = s->ctx, g->cancel = s->cancel;
     g->on_end = s->on_end, g->owner = s->owner, g->returns_int = s->returns_int;
 #ifdef WR_ASAN
@@ -240,7 +240,9 @@ void wr_goroutine_begin(void *previous) {
     __sanitizer_finish_switch_fiber(NULL, NULL, NULL);
 #endif
     wr_after_switch(previous);
-    wr_leave(wr_m());
+    struct m *m = wr_m();
+    m->g->fresh = false;
+    wr_leave(m);
 }
 
 /* Among the public functions since it takes locks, without one of them below it: see in_weir in signal.c. */

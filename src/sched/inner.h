@@ -46,12 +46,14 @@ struct wr_timers {
 };
 
 struct p {
-    /* the run queue: the owner pushes at tail, the owner and thieves take at head */
-    _Atomic uint32_t head;
+    /* the run queue: the owner pushes at tail, the owner and thieves take at head, the owner now and then at tail. runq.c */
+    _Atomic uint64_t head;       /* the lower half. The upper: how often the newest has been taken */
     _Atomic uint32_t tail;
     _Atomic(struct g *) runnext; /* runs before the ring; the owner sets it, thieves take it last */
     uint32_t tick;               /* scheduling decisions: every 61st looks at the global queue first */
     uint32_t handoffs;           /* runnext taken in a row */
+    uint32_t newest_taken;       /* as in head; and when … */
+    weir_time old_went;          /* … the oldest last went before it all the same */
     _Atomic uint32_t switches;   /* goroutines started or resumed: sysmon sees a stuck one by it */
     uint64_t random;
     int id;
@@ -63,6 +65,10 @@ struct p {
     weir_time seen_since;        /* sysmon's */
     _Alignas(WR_CACHE_LINE) struct wr_timers timers;
     _Alignas(WR_CACHE_LINE) _Atomic(struct g *) ring[WR_RING];
+    struct wr_queued {           /* of what is in the ring at the same place */
+        _Atomic weir_time since; /* coarse */
+        _Atomic uint32_t depth;  /* 1 more than the goroutine's; 0: it has run before */
+    } queued[WR_RING];
 };
 
 /* What is counted, by each thread for itself: nobody else writes there, so an increment is a load and a store. count.c adds it up. */
@@ -194,6 +200,7 @@ void wr_next_push(struct p *p, struct g *g);
 void wr_ring_push_all(struct p *p, const struct wr_batch *b);     /* the owner's, who runs the first of them next */
 void wr_push_ready(struct p *p, struct g *g);                     /* runnext, or without a P the global queue */
 void wr_push_new(struct p *p, struct g *g);                       /* the same for one that has not run yet */
+static inline uint32_t wr_ring_count(struct p *p) { return atomic_load(&p->tail) - (uint32_t)atomic_load(&p->head); }
 bool wr_queue_empty(struct p *p);
 struct g *wr_steal(struct p *thief, struct p *victim, bool also_next);
 

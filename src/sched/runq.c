@@ -5,6 +5,21 @@
  * reads the slots first and then moves head (release): if the swap succeeds nobody else took them, and the owner could not have
  * overwritten them, since it pushes only while tail - head < WR_RING, reading head with acquire.
  *
+ * First come, first served, but for trees. A program that starts goroutines which start more goes through a tree: in the order in which they were
+ * started level by level, where all of a level are there at once, each with a page of stack. The newest first is depth first: as many are there as
+ * the tree is deep, on stacks that have just been given back; and a thief takes the oldest, which has the most below it. A server, too, starts many,
+ * but all from one place. So the newest is taken if neither it nor the oldest has run yet, and it has more ancestors. What has run before
+ * waits for what was there before it, as ever: who yields lets all others run. And so that the oldest is not kept waiting for as long as the tree
+ * grows, it goes first after OLD; but only once in SOMETIMES, or it would be level by level again.
+ *
+ * Taking the newest. Thieves may be about to take several, up to the newest; so head is changed, though it stays where it is:
+ *
+ *   the owner:  tail - 1;                       head.taken + 1 by compare-and-swap (else tail + 1, and again)
+ *   a thief:    head?  tail?  up to half of it: head + n       by compare-and-swap
+ *
+ * A thief that has read head before the owner changed it fails. One that reads it after that reads the new tail as well (release, acquire), and does
+ * not take what is no longer there. model/ring.pml checks this.
+ *
  * runnext is swapped by everyone. What is in it has been ready for a shorter time than anything
  * in the ring, but runs first, since it is the partner of what just ran and its data is hot; so that a pair
  * cannot starve the ring, WR_NEXT_CAP hand-offs in a row put the next one behind the ring.
@@ -29,32 +44,30 @@ static struct g *global_take(void) {
     return g;
 }
 
+/* One; and where p has nothing else, a share of the others. */
 struct g *wr_global_pop(struct p *p) {
     struct g *first = global_take();
-    if (!first || !p) return first;
+    if (!first || !p || !wr_queue_empty(p)) return first;
     uint32_t share = atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) /
                      (uint32_t)atomic_load_explicit(&wr_sched.procs, memory_order_relaxed);
     if (share > WR_RING / 2) share = WR_RING / 2;
-    for (; share > 0; share--) {
-        uint32_t tail = atomic_load_explicit(&p->tail, memory_order_relaxed);
-        if (tail - atomic_load_explicit(&p->head, memory_order_acquire) >= WR_RING) break;
-        struct g *g = global_take();
-        if (!g) break;
-        atomic_store_explicit(&p->ring[tail % WR_RING], g, memory_order_relaxed);
-        atomic_store_explicit(&p->tail, tail + 1, memory_order_release);
-    }
+    for (struct g *g; share > 0 && (g = global_take()); share--) wr_ring_push(p, g);
     return first;
 }
 
+/* Whoever succeeds has the n oldest. Else head is read anew. */
+static bool move_head(struct p *p, uint64_t *head, uint32_t n) {
+    uint64_t moved = (*head & ~(uint64_t)UINT32_MAX) | (uint32_t)((uint32_t)*head + n);
+    return atomic_compare_exchange_strong_explicit(&p->head, head, moved, memory_order_acq_rel, memory_order_acquire);
+}
+
 /* The ring is full: half of it, and g, go to the global queue. */
-static bool spill(struct p *p, struct g *g, uint32_t head) {
+static bool spill(struct p *p, struct g *g, uint64_t head) {
     struct g *batch[WR_RING / 2 + 1];
     uint32_t n = WR_RING / 2;
     for (uint32_t i = 0; i < n; i++)
-        batch[i] = atomic_load_explicit(&p->ring[(head + i) % WR_RING], memory_order_relaxed);
-    if (!atomic_compare_exchange_strong_explicit(&p->head, &head, head + n, memory_order_acq_rel,
-                                                 memory_order_relaxed))
-        return false;
+        batch[i] = atomic_load_explicit(&p->ring[((uint32_t)head + i) % WR_RING], memory_order_relaxed);
+    if (!move_head(p, &head, n)) return false;
     batch[n] = g;
     for (uint32_t i = 0; i < n; i++) batch[i]->next = batch[i + 1];
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
@@ -63,17 +76,23 @@ static bool spill(struct p *p, struct g *g, uint32_t head) {
     return true;
 }
 
-void wr_ring_push(struct p *p, struct g *g) {
+static void push(struct p *p, struct g *g, uint32_t depth, weir_time since) {
     for (;;) {
         uint32_t tail = atomic_load_explicit(&p->tail, memory_order_relaxed);
-        uint32_t head = atomic_load_explicit(&p->head, memory_order_acquire);
-        if (wr_likely(tail - head < WR_RING)) {
+        uint64_t head = atomic_load_explicit(&p->head, memory_order_acquire);
+        if (wr_likely(tail - (uint32_t)head < WR_RING)) {
+            atomic_store_explicit(&p->queued[tail % WR_RING].depth, depth, memory_order_relaxed);
+            atomic_store_explicit(&p->queued[tail % WR_RING].since, since, memory_order_relaxed);
             atomic_store_explicit(&p->ring[tail % WR_RING], g, memory_order_relaxed);
             atomic_store_explicit(&p->tail, tail + 1, memory_order_release);
             return;
         }
         if (spill(p, g, head)) return;
     }
+}
+
+void wr_ring_push(struct p *p, struct g *g) {
+    push(p, g, g->fresh ? g->depth + 1 : 0, atomic_load_explicit(&wr_sched.coarse, memory_order_relaxed));
 }
 
 void wr_ring_push_all(struct p *p, const struct wr_batch *b) {
@@ -96,10 +115,7 @@ void wr_next_push(struct p *p, struct g *g) {
     }
 }
 
-/*
- * A new goroutine: into runnext if that is free, or the ring, behind those that were there before it. So those that are started one after the
- * other run in that order, and what has been made ready just now, whose data is hot, stays in front.
- */
+/* A new goroutine: into runnext if that is free, or else the ring; so what has been made ready just now, whose data is hot, stays in front. */
 void wr_push_new(struct p *p, struct g *g) {
     if (wr_likely(p != NULL) && atomic_load_explicit(&p->runnext, memory_order_relaxed)) {
         wr_ring_push(p, g);
@@ -119,29 +135,58 @@ void wr_push_ready(struct p *p, struct g *g) {
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
 }
 
+#define OLD (10 * WEIR_MILLISECOND)
+#define SOMETIMES (500 * WEIR_MICROSECOND)
+#define LOOK_EVERY 64 /* turns, as the clock costs something */
+
+static bool newest_first(struct p *p, struct wr_queued *oldest, struct wr_queued *newest) {
+    uint32_t depth = atomic_load_explicit(&oldest->depth, memory_order_relaxed);
+    if (wr_likely(depth == 0 || atomic_load_explicit(&newest->depth, memory_order_relaxed) <= depth)) return false;
+    if (wr_likely(++p->newest_taken % LOOK_EVERY)) return true;
+    weir_time now = wr_now();
+    if (now - atomic_load_explicit(&oldest->since, memory_order_relaxed) < OLD || now - p->old_went < SOMETIMES) return true;
+    p->old_went = now;
+    return false;
+}
+
 struct g *wr_ring_pop(struct p *p) {
-    uint32_t head = atomic_load_explicit(&p->head, memory_order_acquire);
-    for (;;) {
-        if (head == atomic_load_explicit(&p->tail, memory_order_relaxed)) return NULL;
-        struct g *g = atomic_load_explicit(&p->ring[head % WR_RING], memory_order_relaxed);
-        if (atomic_compare_exchange_weak_explicit(&p->head, &head, head + 1, memory_order_acq_rel,
-                                                  memory_order_acquire))
-            return g;
+    uint64_t head = atomic_load_explicit(&p->head, memory_order_acquire);
+    uint32_t tail = atomic_load_explicit(&p->tail, memory_order_relaxed);
+    while ((uint32_t)head != tail) {
+        uint32_t first = (uint32_t)head % WR_RING, last = (tail - 1) % WR_RING;
+        if (newest_first(p, &p->queued[first], &p->queued[last])) {
+            atomic_store_explicit(&p->tail, tail - 1, memory_order_relaxed);
+            if (atomic_compare_exchange_strong_explicit(&p->head, &head, head + ((uint64_t)1 << 32), memory_order_acq_rel,
+                                                        memory_order_acquire))
+                return atomic_load_explicit(&p->ring[last], memory_order_relaxed);
+            atomic_store_explicit(&p->tail, tail, memory_order_release);
+        } else {
+            struct g *g = atomic_load_explicit(&p->ring[first], memory_order_relaxed);
+            if (move_head(p, &head, 1)) return g;
+        }
     }
+    return NULL;
 }
 
 /* Seen by others than the owner this is only a hint, except after the fence that publishing and going idle share. */
 bool wr_queue_empty(struct p *p) {
-    return atomic_load(&p->head) == atomic_load(&p->tail) && !atomic_load(&p->runnext);
+    return wr_ring_count(p) == 0 && !atomic_load(&p->runnext);
+}
+
+static void copy(struct p *to, uint32_t at, struct p *from, uint32_t i) {
+    struct wr_queued *is = &from->queued[i % WR_RING], *will = &to->queued[at % WR_RING];
+    atomic_store_explicit(&to->ring[at % WR_RING], atomic_load_explicit(&from->ring[i % WR_RING], memory_order_relaxed), memory_order_relaxed);
+    atomic_store_explicit(&will->depth, atomic_load_explicit(&is->depth, memory_order_relaxed), memory_order_relaxed);
+    atomic_store_explicit(&will->since, atomic_load_explicit(&is->since, memory_order_relaxed), memory_order_relaxed);
 }
 
 /* Half of the victim's ring moves to the thief's, which is empty; the last one taken is returned to be run. */
 struct g *wr_steal(struct p *thief, struct p *victim, bool also_next) {
     wr_dawdle();
     for (;;) {
-        uint32_t head = atomic_load_explicit(&victim->head, memory_order_acquire);
+        uint64_t head = atomic_load_explicit(&victim->head, memory_order_acquire);
         uint32_t tail = atomic_load_explicit(&victim->tail, memory_order_acquire);
-        uint32_t n = tail - head;
+        uint32_t n = tail - (uint32_t)head;
         n -= n / 2;
         if (n == 0) {
             struct g *g = also_next ? atomic_load_explicit(&victim->runnext, memory_order_acquire) : NULL;
@@ -152,13 +197,8 @@ struct g *wr_steal(struct p *thief, struct p *victim, bool also_next) {
         }
         if (n > WR_RING / 2) continue; /* head and tail were not read at one moment */
         uint32_t to = atomic_load_explicit(&thief->tail, memory_order_relaxed);
-        for (uint32_t i = 0; i < n; i++)
-            atomic_store_explicit(&thief->ring[(to + i) % WR_RING],
-                                  atomic_load_explicit(&victim->ring[(head + i) % WR_RING], memory_order_relaxed),
-                                  memory_order_relaxed);
-        if (!atomic_compare_exchange_strong_explicit(&victim->head, &head, head + n, memory_order_acq_rel,
-                                                     memory_order_relaxed))
-            continue;
+        for (uint32_t i = 0; i < n; i++) copy(thief, to + i, victim, (uint32_t)head + i);
+        if (!move_head(victim, &head, n)) continue;
         struct g *g = atomic_load_explicit(&thief->ring[(to + n - 1) % WR_RING], memory_order_relaxed);
         atomic_store_explicit(&thief->tail, to + n - 1, memory_order_release);
         return g;

@@ -115,7 +115,7 @@ static bool poll_now(struct p *p) {
         atomic_load_explicit(&wr_sched.poller, memory_order_relaxed))
         return false;
     struct wr_batch polled = { 0 };
-    uint32_t n = atomic_load_explicit(&p->tail, memory_order_relaxed) - atomic_load_explicit(&p->head, memory_order_relaxed);
+    uint32_t n = wr_ring_count(p);
     wr_poll(0, n < WR_RING / 2 ? (int)(WR_RING / 2 - n) : A_FEW, &polled);
     polled = wr_batch_mark(&polled);
     if (!polled.n) return false;
