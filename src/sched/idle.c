@@ -120,6 +120,10 @@ void wr_wake_worker(void) {
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
 }
 
+/* Where all Ps are busy, those who own them fire what is due, as they come to run it; who sleeps without a P sees only that it is not later
+ * than this. Else it would make ready in no time what then lies in queues, all with stacks of their own. */
+#define LATE WEIR_MILLISECOND
+
 /* Somebody must wake by then: the keeper if it sleeps longer, else any idle thread, which becomes the keeper, else a new one. Where
  * every P is busy, those who own them look between two goroutines, and sysmon when they are late. */
 void wr_wake_for_timer(weir_time when) {
@@ -127,7 +131,7 @@ void wr_wake_for_timer(weir_time when) {
     struct m *keeper = NULL;
     for (struct m *m = wr_sched.idle_ms; m; m = m->next_idle)
         if (!keeper || m->sleeps_until < keeper->sleeps_until) keeper = m;
-    if (keeper && keeper->sleeps_until > when) wr_wake_m(keeper); /* stays in the list: it comes out by itself */
+    if (keeper && keeper->sleeps_until > when + (wr_sched.idle_ps ? 0 : LATE)) wr_wake_m(keeper); /* stays in the list: it comes out by itself */
     struct p *p = keeper || atomic_load_explicit(&wr_sched.stopping, memory_order_relaxed) ? NULL : wr_take_idle_p();
     if (p) wr_start_m(p, false);
     if (atomic_load_explicit(&wr_sched.sysmon_idle, memory_order_relaxed)) wr_sysmon_nudge();
@@ -244,6 +248,7 @@ void wr_idle(struct m *m) {
         return;
     }
     weir_time first = wr_timers_first(), until = first;
+    if (first != WR_NEVER && !wr_sched.idle_ps && until < wr_after(LATE)) until = wr_after(LATE);
     for (struct m *other = wr_sched.idle_ms; other; other = other->next_idle)
         if (other->sleeps_until <= first) until = WR_NEVER;
     bool polls = unpolled() && wr_sched.idle_ps;
@@ -283,7 +288,7 @@ void wr_idle(struct m *m) {
     }
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     /* Firing needs no P: what becomes ready goes to the global queue. So timers fire though every P is busy. */
-    if (timed) wr_timers_run_all(wr_now());
+    if (timed) wr_timers_run_all(wr_now(), WR_EVENTS);
     take_in(m, &polled);
 }
 

@@ -132,6 +132,7 @@ struct sched {
     _Atomic int made_ps;         /* entries of ps */
     _Atomic(struct p *) ps[WR_MAX_PROCS];
     struct wr_timers timers;     /* of threads without a P */
+    _Atomic uint32_t timers_fired; /* times that any were */
     _Atomic uint32_t stopping;
     _Atomic uint32_t running;    /* the runtime is up */
     enum wr_mode mode;
@@ -205,9 +206,8 @@ bool wr_queue_empty(struct p *p);
 struct g *wr_steal(struct p *thief, struct p *victim, bool also_next);
 
 /* timer.c */
-weir_time wr_timers_run(struct wr_timers *t, weir_time now); /* fire what is due; when the next is */
 weir_time wr_timers_first(void);                             /* the earliest of all heaps */
-void wr_timers_run_all(weir_time now);
+void wr_timers_run_all(weir_time now, int most);             /* fire what is due */
 
 int wr_timer_add_parking(struct wr_timer *t, weir_time when);     /* the caller parks at once: nobody else is woken for it */
 

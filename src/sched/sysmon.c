@@ -6,6 +6,7 @@
  */
 #include "sched/inner.h"
 
+#include <limits.h>
 #include <linux/membarrier.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -87,6 +88,7 @@ void *wr_sysmon_main(void *arg) {
     wr_sched.sysmon_tid = (int)syscall(SYS_gettid);
     prctl(PR_SET_NAME, "weir sysmon", 0, 0, 0);
     weir_time last_busy = wr_now(), last_trim = last_busy;
+    uint32_t seen_fired = 0;
     while (!atomic_load(&wr_sched.stopping)) {
         uint32_t seen = atomic_load(&wr_sched.sysmon_wake);
         weir_time now = wr_now();
@@ -95,9 +97,12 @@ void *wr_sysmon_main(void *arg) {
             atomic_store(&wr_sched.quit, 0);
             if (wr_hook_quit) wr_hook_quit();
         }
-        if (wr_timers_first() < now - WEIR_MILLISECOND) {
+        uint32_t fired = atomic_load_explicit(&wr_sched.timers_fired, memory_order_relaxed);
+        bool stale = fired == seen_fired;
+        seen_fired = fired;
+        if (stale && wr_timers_first() < now - WEIR_MILLISECOND) { /* else somebody is at work on them, between goroutines */
             wr_outside_begin();
-            wr_timers_run_all(now);
+            wr_timers_run_all(now, INT_MAX);
             wr_outside_end();
         }
         see_to_poller();

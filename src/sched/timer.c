@@ -103,10 +103,11 @@ bool wr_timer_armed(struct wr_timer *timer) {
  * before, or waits for the lock and finds it fired; nobody's memory is touched after that. The heap word is cleared with
  * release for the del that finds NULL without taking the lock.
  */
-weir_time wr_timers_run(struct wr_timers *t, weir_time now) {
-    if (atomic_load_explicit(&t->first, memory_order_acquire) > now) return atomic_load_explicit(&t->first, memory_order_relaxed);
+static void run(struct wr_timers *t, weir_time now, int *most) {
+    if (atomic_load_explicit(&t->first, memory_order_acquire) > now) return;
+    atomic_fetch_add_explicit(&wr_sched.timers_fired, 1, memory_order_relaxed);
     wr_lock(&t->lock, WR_RANK_TIMERS);
-    while (t->n && t->heap[0].when <= now) {
+    while (t->n && t->heap[0].when <= now && (*most)-- > 0) {
         struct wr_timer *timer = t->heap[0].timer;
         take_out(t, timer);
         if (timer->in_lock) {
@@ -126,7 +127,6 @@ weir_time wr_timers_run(struct wr_timers *t, weir_time now) {
     }
     publish_first(t);
     wr_unlock(&t->lock, WR_RANK_TIMERS);
-    return atomic_load_explicit(&t->first, memory_order_relaxed);
 }
 
 weir_time wr_timers_first(void) {
@@ -139,8 +139,8 @@ weir_time wr_timers_first(void) {
     return first;
 }
 
-void wr_timers_run_all(weir_time now) {
-    wr_timers_run(&wr_sched.timers, now);
+void wr_timers_run_all(weir_time now, int most) {
+    run(&wr_sched.timers, now, &most);
     int n = atomic_load_explicit(&wr_sched.made_ps, memory_order_acquire);
-    for (int i = 0; i < n; i++) wr_timers_run(&wr_sched.ps[i]->timers, now);
+    for (int i = 0; i < n && most > 0; i++) run(&wr_sched.ps[i]->timers, now, &most);
 }

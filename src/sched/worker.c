@@ -105,18 +105,23 @@ static inline void tell_new_timer(struct m *m) {
 }
 
 /*
- * Ask the poller without sleeping there, unless somebody does. False: nothing came. No more is taken than the ring has room for, or the
- * oldest there would be sent behind all others, and fetched from memory once more; the kernel keeps the rest, in order. Even where the ring
- * stays full a few are taken.
+ * How many are made ready at once by what is due, or has come. No more than the ring has room for: the oldest there would be sent behind all
+ * others, and fetched from memory once more; and each goroutine that a timer starts has a stack from then on. Who waits waits as well in the
+ * heap, or in the kernel. Even where the ring stays full it is a few.
  */
 #define A_FEW 4
+static int room(struct p *p) {
+    uint32_t n = wr_ring_count(p);
+    return n < WR_RING / 2 ? (int)(WR_RING / 2 - n) : A_FEW;
+}
+
+/* Ask the poller without sleeping there, unless somebody does. False: nothing came. */
 static bool poll_now(struct p *p) {
     if (wr_likely(!atomic_load_explicit(&wr_sched.waiting, memory_order_relaxed)) ||
         atomic_load_explicit(&wr_sched.poller, memory_order_relaxed))
         return false;
     struct wr_batch polled = { 0 };
-    uint32_t n = wr_ring_count(p);
-    wr_poll(0, n < WR_RING / 2 ? (int)(WR_RING / 2 - n) : A_FEW, &polled);
+    wr_poll(0, room(p), &polled);
     polled = wr_batch_mark(&polled);
     if (!polled.n) return false;
     wr_ring_push_all(p, &polled);
@@ -161,7 +166,7 @@ static struct g *find_runnable(struct m *m) {
         uint32_t tick = p->tick++;
         if (wr_timers_first() != WR_NEVER) {
             weir_time now = wr_now();
-            if (tick % 61 == 0 || wr_timers_first() <= now) wr_timers_run_all(now);
+            if (tick % 61 == 0 || wr_timers_first() <= now) wr_timers_run_all(now, room(p));
         }
         if (tick % 61 == 0) poll_now(p);
         struct g *g = NULL;
