@@ -225,13 +225,13 @@ _Noreturn void wr_blocking_left(struct m *m) {
 }
 
 /* What the poller has brought goes to a P, if there is an idle one, or to everybody. */
-static void take_in(struct m *m, const struct wr_batch *polled) {
-    struct wr_batch ours = wr_batch_mark(polled);
+static void take_in(struct m *m, struct wr_batch *polled) {
+    struct wr_batch ours = wr_batch_mark(polled, WR_EVENTS);
     if (!ours.n) return;
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
     struct p *p = atomic_load_explicit(&m->p, memory_order_relaxed);
     if (!p && (p = wr_take_idle_p())) atomic_store_explicit(&m->p, p, memory_order_release);
-    if (!p) wr_global_push(ours.first, ours.last, ours.n);
+    if (!p) wr_global_push(&ours);
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     if (p) wr_ring_push_all(p, &ours);
     else wr_wake_worker();

@@ -115,8 +115,8 @@ struct m {
 
 struct sched {
     struct wr_lock lock;         /* rank SCHED; guards what follows, where nothing else is said */
-    struct g *global_head, *global_tail;
-    _Atomic uint32_t global_n;
+    struct g *global_head, *global_tail; /* the queue of all: batches, each by the first in it. runq.c */
+    _Atomic uint32_t global_n;   /* how many goroutines it has */
     struct p *idle_ps;
     _Atomic uint32_t n_idle_ps;
     struct m *idle_ms;
@@ -193,8 +193,9 @@ static inline void wr_leave(struct m *m) {
 }
 
 /* runq.c */
-void wr_global_push(struct g *first, struct g *last, uint32_t n); /* sched.lock held */
-struct g *wr_global_pop(struct p *p);                             /* sched.lock held; moves a share to p's ring */
+void wr_global_push(const struct wr_batch *b);                    /* sched.lock held */
+void wr_global_push_one(struct g *g);
+struct g *wr_global_pop(struct p *p);                             /* the owner's, or NULL; moves a share to p's ring */
 void wr_ring_push(struct p *p, struct g *g);
 struct g *wr_ring_pop(struct p *p);
 void wr_next_push(struct p *p, struct g *g);
@@ -225,7 +226,8 @@ void wr_idle(struct m *m);                 /* sleep without a P */
 void wr_idle_locked(struct m *m);          /* a thread that is tied to a goroutine sleeps until that runs */
 
 /* park.c */
-struct wr_batch wr_batch_mark(const struct wr_batch *b); /* runnable from now on, but in no queue yet */
+/* Takes `most` off b: runnable from now on, but in no queue yet. */
+struct wr_batch wr_batch_mark(struct wr_batch *b, uint32_t most);
 
 /* poll.c */
 #define WR_EVENTS 128 /* told by one call, at most */

@@ -151,11 +151,11 @@ void wr_ready(struct g *g) {
 }
 
 /* Marks them, and takes out those of foreign threads, who run from then on. */
-struct wr_batch wr_batch_mark(const struct wr_batch *b) {
+struct wr_batch wr_batch_mark(struct wr_batch *b, uint32_t most) {
     struct wr_batch ours = { 0 };
     struct m *m = wr_m();
-    for (struct g *g = b->first, *next; g; g = next) {
-        next = g->next;
+    for (struct g *g; (g = b->first) && ours.n < most;) {
+        b->first = g->next;
         atomic_store_explicit(&g->state, WR_G_RUNNABLE, memory_order_release);
         if (g->foreign) {
             ready_foreign(g);
@@ -172,12 +172,14 @@ void wr_ready_all(const struct wr_batch *b) {
         wr_ready(b->first);
         return;
     }
-    struct wr_batch ours = wr_batch_mark(b);
-    if (!ours.n) return;
-    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
-    wr_global_push(ours.first, ours.last, ours.n);
-    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
-    wr_wake_worker();
+    for (struct wr_batch rest = *b; rest.first;) {
+        struct wr_batch ours = wr_batch_mark(&rest, WR_RING / 2);
+        if (!ours.n) continue;
+        wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+        wr_global_push(&ours);
+        wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+        wr_wake_worker();
+    }
 }
 
 /* ---- Cancelling ------------------------------------------------------------------------------------ */

@@ -26,33 +26,68 @@
  */
 #include "sched/inner.h"
 
-void wr_global_push(struct g *first, struct g *last, uint32_t n) {
-    last->next = NULL;
-    if (wr_sched.global_tail) wr_sched.global_tail->next = first;
-    else wr_sched.global_head = first;
-    wr_sched.global_tail = last;
-    atomic_fetch_add(&wr_sched.global_n, n); /* the publisher's fence, see worker.c */
+void wr_global_push(const struct wr_batch *b) {
+    b->first->next_batch = NULL;
+    b->first->batch_n = b->n;
+    if (wr_sched.global_tail) wr_sched.global_tail->next_batch = b->first;
+    else wr_sched.global_head = b->first;
+    wr_sched.global_tail = b->first;
+    atomic_fetch_add(&wr_sched.global_n, b->n); /* the publisher's fence, see worker.c */
+}
+void wr_global_push_one(struct g *g) {
+    struct wr_batch b = { 0 };
+    wr_batch_add(&b, g);
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    wr_global_push(&b);
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
 }
 
-static struct g *global_take(void) {
+/* sched.lock held. The oldest batch. */
+static struct g *take_batch(void) {
     struct g *g = wr_sched.global_head;
     if (!g) return NULL;
-    wr_sched.global_head = g->next;
-    if (!g->next) wr_sched.global_tail = NULL;
-    g->next = NULL;
-    atomic_fetch_sub_explicit(&wr_sched.global_n, 1, memory_order_relaxed);
+    wr_sched.global_head = g->next_batch;
+    if (!g->next_batch) wr_sched.global_tail = NULL;
+    atomic_fetch_sub_explicit(&wr_sched.global_n, g->batch_n, memory_order_relaxed);
     return g;
 }
 
-/* One; and where p has nothing else, a share of the others. */
+/* The oldest of all; the rest of its batch stays first. */
+static struct g *take_one(void) {
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    struct g *g = wr_sched.global_head, *rest = g ? g->next : NULL;
+    if (rest) {
+        rest->next_batch = g->next_batch;
+        rest->batch_n = g->batch_n - 1;
+        wr_sched.global_head = rest;
+        if (wr_sched.global_tail == g) wr_sched.global_tail = rest;
+        atomic_fetch_sub_explicit(&wr_sched.global_n, 1, memory_order_relaxed);
+    } else {
+        take_batch();
+    }
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+    return g;
+}
+
+/*
+ * One; and where p has nothing else, a share of the others, so many batches as they fit into it, but one at least. They go to the ring once the
+ * lock is free again: each is out of the cache, perhaps in somebody else's.
+ */
 struct g *wr_global_pop(struct p *p) {
-    struct g *first = global_take();
-    if (!first || !p || !wr_queue_empty(p)) return first;
-    uint32_t share = atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) /
-                     (uint32_t)atomic_load_explicit(&wr_sched.procs, memory_order_relaxed);
-    if (share > WR_RING / 2) share = WR_RING / 2;
-    for (struct g *g; share > 0 && (g = global_take()); share--) wr_ring_push(p, g);
-    return first;
+    if (!p || !wr_queue_empty(p)) return take_one();
+    struct g *batches = NULL, **end = &batches;
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    uint32_t n = 0, share = 1 + atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) /
+                                    (uint32_t)atomic_load_explicit(&wr_sched.procs, memory_order_relaxed);
+    if (share > WR_RING / 2 + 1) share = WR_RING / 2 + 1;
+    for (struct g *g; (g = wr_sched.global_head) && (!n || n + g->batch_n <= share); n += g->batch_n, end = &g->next_batch) *end = take_batch();
+    *end = NULL;
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+    for (struct g *first = batches, *next; first; first = next) {
+        next = first->next_batch;
+        wr_ring_push_all(p, &(struct wr_batch){ .first = first, .n = first->batch_n });
+    }
+    return wr_ring_pop(p);
 }
 
 /* Whoever succeeds has the n oldest. Else head is read anew. */
@@ -63,15 +98,15 @@ static bool move_head(struct p *p, uint64_t *head, uint32_t n) {
 
 /* The ring is full: half of it, and g, go to the global queue. */
 static bool spill(struct p *p, struct g *g, uint64_t head) {
-    struct g *batch[WR_RING / 2 + 1];
-    uint32_t n = WR_RING / 2;
-    for (uint32_t i = 0; i < n; i++)
-        batch[i] = atomic_load_explicit(&p->ring[((uint32_t)head + i) % WR_RING], memory_order_relaxed);
-    if (!move_head(p, &head, n)) return false;
-    batch[n] = g;
-    for (uint32_t i = 0; i < n; i++) batch[i]->next = batch[i + 1];
+    struct g *half[WR_RING / 2];
+    for (uint32_t i = 0; i < WR_RING / 2; i++)
+        half[i] = atomic_load_explicit(&p->ring[((uint32_t)head + i) % WR_RING], memory_order_relaxed);
+    if (!move_head(p, &head, WR_RING / 2)) return false;
+    struct wr_batch b = { 0 };
+    for (uint32_t i = 0; i < WR_RING / 2; i++) wr_batch_add(&b, half[i]);
+    wr_batch_add(&b, g);
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
-    wr_global_push(batch[0], batch[n], n + 1);
+    wr_global_push(&b);
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     return true;
 }
@@ -130,9 +165,7 @@ void wr_push_ready(struct p *p, struct g *g) {
         wr_next_push(p, g);
         return;
     }
-    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
-    wr_global_push(g, g, 1);
-    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+    wr_global_push_one(g);
 }
 
 #define OLD (10 * WEIR_MILLISECOND)
@@ -197,9 +230,9 @@ struct g *wr_steal(struct p *thief, struct p *victim, bool also_next) {
         }
         if (n > WR_RING / 2) continue; /* head and tail were not read at one moment */
         uint32_t to = atomic_load_explicit(&thief->tail, memory_order_relaxed);
-        for (uint32_t i = 0; i < n; i++) copy(thief, to + i, victim, (uint32_t)head + i);
+        struct g *g = atomic_load_explicit(&victim->ring[(uint32_t)head % WR_RING], memory_order_relaxed);
+        for (uint32_t i = 1; i < n; i++) copy(thief, to + i - 1, victim, (uint32_t)head + i);
         if (!move_head(victim, &head, n)) continue;
-        struct g *g = atomic_load_explicit(&thief->ring[(to + n - 1) % WR_RING], memory_order_relaxed);
         atomic_store_explicit(&thief->tail, to + n - 1, memory_order_release);
         return g;
     }

@@ -155,7 +155,7 @@ struct g {
     _Atomic uint32_t on_cpu;        /* 1 from before it is resumed until it has left its stack */
     _Atomic uint32_t held;          /* a walker has it: it is not resumed. wr_hold */
     _Atomic uint32_t state;         /* enum wr_gstate */
-    struct g *next;                 /* in the global queue or a batch */
+    struct g *next;                 /* in a batch */
     struct m *m;                    /* the thread it runs on, while it does */
     struct m *locked_m;             /* weir_lock_thread */
     int lock_depth;
@@ -181,7 +181,13 @@ struct g {
     _Atomic uint32_t futex;         /* foreign threads sleep here */
     void *tsan, *asan;              /* fibers of the sanitizers */
     unsigned valgrind;
-    struct wr_list in_foreign;      /* foreign threads: in sched's list */
+    union {
+        struct wr_list in_foreign;  /* foreign threads: in sched's list */
+        struct {                    /* others, if first of a batch in the global queue: */
+            struct g *next_batch;
+            uint32_t batch_n;       /* how many the batch has */
+        };
+    };
     pthread_t thread;               /* and themselves */
 };
 

@@ -64,11 +64,7 @@ static void stop_spinning(struct m *m, bool found) {
 /* P is beyond the number in use: what it holds goes to the others. */
 static void retire(struct m *m, struct p *p) {
     struct g *g;
-    while ((g = wr_ring_pop(p)) || (g = atomic_exchange(&p->runnext, NULL))) {
-        wr_lock(&wr_sched.lock, WR_RANK_SCHED);
-        wr_global_push(g, g, 1);
-        wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
-    }
+    while ((g = wr_ring_pop(p)) || (g = atomic_exchange(&p->runnext, NULL))) wr_global_push_one(g);
     wr_stack_flush(p);
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
     atomic_store_explicit(&m->p, NULL, memory_order_release);
@@ -122,7 +118,7 @@ static bool poll_now(struct p *p) {
         return false;
     struct wr_batch polled = { 0 };
     wr_poll(0, room(p), &polled);
-    polled = wr_batch_mark(&polled);
+    polled = wr_batch_mark(&polled, WR_EVENTS);
     if (!polled.n) return false;
     wr_ring_push_all(p, &polled);
     return true;
@@ -170,18 +166,10 @@ static struct g *find_runnable(struct m *m) {
         }
         if (tick % 61 == 0) poll_now(p);
         struct g *g = NULL;
-        if (atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) > 0 && tick % 61 == 0) {
-            wr_lock(&wr_sched.lock, WR_RANK_SCHED);
-            g = wr_global_pop(p);
-            wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
-        }
+        if (atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) > 0 && tick % 61 == 0) g = wr_global_pop(p);
         if (!g) g = atomic_exchange_explicit(&p->runnext, NULL, memory_order_acq_rel);
         if (!g) g = wr_ring_pop(p);
-        if (!g && atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) > 0) {
-            wr_lock(&wr_sched.lock, WR_RANK_SCHED);
-            g = wr_global_pop(p);
-            wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
-        }
+        if (!g && atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) > 0) g = wr_global_pop(p);
         if (!g && poll_now(p)) g = wr_ring_pop(p);
         uint32_t busy = (uint32_t)atomic_load_explicit(&wr_sched.procs, memory_order_relaxed) -
                         atomic_load_explicit(&wr_sched.n_idle_ps, memory_order_relaxed);
@@ -358,10 +346,8 @@ void wr_schedule_away(struct g *g) {
 }
 
 void wr_requeue_away(struct g *g) {
-    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
     atomic_store_explicit(&g->state, WR_G_RUNNABLE, memory_order_release);
-    wr_global_push(g, g, 1);
-    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+    wr_global_push_one(g);
     wr_wake_worker();
     wr_schedule_away(g);
 }

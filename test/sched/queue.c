@@ -71,7 +71,7 @@ PLAIN_TEST(a_share_of_the_global_queue_is_taken_at_once) {
     struct p *p = a_p(0);
     struct g *all = some_g(1000);
     atomic_store(&wr_sched.procs, 4);
-    for (int i = 0; i < 99; i++) wr_global_push(&all[i], &all[i], 1);
+    for (int i = 0; i < 99; i++) wr_global_push_one(&all[i]);
     struct g *g = wr_global_pop(p);
     CHECK(g != NULL);
     CHECK_EQ(g->id, 0);
@@ -81,9 +81,47 @@ PLAIN_TEST(a_share_of_the_global_queue_is_taken_at_once) {
     while (wr_global_pop(NULL)) {
     }
     atomic_store(&wr_sched.procs, 1); /* and never more than half a ring */
-    for (int i = 0; i < 1000; i++) wr_global_push(&all[i], &all[i], 1);
+    for (int i = 0; i < 1000; i++) wr_global_push_one(&all[i]);
     CHECK(wr_global_pop(p) != NULL);
     CHECK_EQ(atomic_load(&wr_sched.global_n), 1000 - 1 - WR_RING / 2);
+    free(all), free(p);
+}
+
+static void push_batch(struct g *all, int from, int n) {
+    struct wr_batch b = { 0 };
+    for (int i = from; i < from + n; i++) wr_batch_add(&b, &all[i]);
+    wr_global_push(&b);
+}
+
+PLAIN_TEST(batches_of_the_global_queue_move_whole) {
+    struct p *p = a_p(0);
+    struct g *all = some_g(200);
+    atomic_store(&wr_sched.procs, 4);
+    push_batch(all, 0, 100); /* more than a share, but there must be one */
+    push_batch(all, 100, 100);
+    CHECK_EQ(wr_global_pop(p)->id, 0);
+    CHECK_EQ(atomic_load(&wr_sched.global_n), 100);
+    for (int i = 1; i < 100; i++) CHECK_EQ(pop(p), i);
+    CHECK_EQ(pop(p), -1);
+    CHECK_EQ(wr_global_pop(NULL)->id, 100); /* one by one: the rest stays, and first */
+    push_batch(all, 0, 2);
+    for (int i = 101; i < 200; i++) CHECK_EQ(wr_global_pop(NULL)->id, i);
+    push_batch(all, 2, 1); /* behind what is left of an only batch */
+    for (int i = 0; i < 3; i++) CHECK_EQ(wr_global_pop(NULL)->id, i);
+    CHECK(wr_global_pop(p) == NULL);
+    CHECK_EQ(atomic_load(&wr_sched.global_n), 0);
+    free(all), free(p);
+}
+
+PLAIN_TEST(who_has_something_takes_but_one_from_the_global_queue) {
+    struct p *p = a_p(0);
+    struct g *all = some_g(12);
+    atomic_store(&wr_sched.procs, 1);
+    push(p, all, 0, 2);
+    push_batch(all, 2, 10);
+    CHECK_EQ(wr_global_pop(p)->id, 2);
+    CHECK_EQ(atomic_load(&wr_sched.global_n), 9);
+    CHECK_EQ(pop(p), 0), CHECK_EQ(pop(p), 1), CHECK_EQ(pop(p), -1);
     free(all), free(p);
 }
 
@@ -96,8 +134,8 @@ PLAIN_TEST(a_thief_takes_the_older_half_rounded_up) {
         push(victim, all, 0, n);
         struct g *g = wr_steal(thief, victim, false);
         CHECK(g != NULL);
-        CHECK_EQ(g->id, half - 1);
-        for (int i = 0; i < half - 1; i++) CHECK_EQ(pop(thief), i);
+        CHECK_EQ(g->id, 0);
+        for (int i = 1; i < half; i++) CHECK_EQ(pop(thief), i);
         CHECK_EQ(pop(thief), -1);
         for (int i = half; i < n; i++) CHECK_EQ(pop(victim), i);
         CHECK_EQ(pop(victim), -1);
