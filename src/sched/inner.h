@@ -87,6 +87,7 @@ struct m {
     struct g *_Atomic next;      /* a locked goroutine that was handed to it, or that it is to hand on */
     struct g *locked_g;          /* the goroutine tied to it */
     bool spinning;               /* looks for work; counted in sched.spinning */
+    weir_time idle_at, gap;      /* since when, 0: it does not; and for how long it did so the last times, an average */
     bool idle;                   /* in sched.idle_ms; guarded by sched.lock */
     _Atomic bool blocking;       /* in weir_blocking */
     bool left_blocking;          /* and was when the runtime stopped: counted in n_outside; guarded by sched.lock */

@@ -73,6 +73,21 @@ static void retire(struct m *m, struct p *p) {
     wr_wake_worker();
 }
 
+static uint32_t busy_ps(void) {
+    return (uint32_t)atomic_load_explicit(&wr_sched.procs, memory_order_relaxed) -
+           atomic_load_explicit(&wr_sched.n_idle_ps, memory_order_relaxed);
+}
+
+/* About what it takes until a thread that is woken runs, and the thread that wakes it goes on. */
+#define A_WAKING (30 * WEIR_MICROSECOND)
+
+static void work_again(struct m *m) {
+    if (wr_likely(!m->idle_at)) return;
+    weir_time gap = wr_now() - m->idle_at;
+    m->gap += ((gap < 4 * A_WAKING ? gap : 4 * A_WAKING) - m->gap) / 4;
+    m->idle_at = 0;
+}
+
 static struct g *steal_some(struct m *m, struct p *p, bool also_next) {
     int n = atomic_load_explicit(&wr_sched.made_ps, memory_order_acquire);
     int start = (int)wr_random_below(&m->random, (uint32_t)n);
@@ -124,6 +139,24 @@ static bool poll_now(struct p *p) {
     return true;
 }
 
+/*
+ * Look at the others' queues; and, where that pays, for as long as to sleep and to be woken would cost: while others are at work, and if
+ * there was something to do again within that time, whether found in here or woken for, the last times that this thread had nothing.
+ */
+static struct g *look_around(struct m *m, struct p *p) {
+    struct g *g;
+    for (int round = 0; round < 4; round++)
+        if ((g = steal_some(m, p, round == 3))) return g;
+    if (m->gap >= A_WAKING) return NULL;
+    weir_time until = m->idle_at + A_WAKING;
+    while (wr_now() < until && busy_ps() > 1 && !atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) &&
+           wr_timers_first() > until && !atomic_load_explicit(&wr_sched.stopping, memory_order_relaxed)) {
+        for (int i = 0; i < 20; i++) wr_pause();
+        if ((g = steal_some(m, p, false))) return g;
+    }
+    return steal_some(m, p, true);
+}
+
 /* Who runs next: every choice goes through here or through pick_local, its short form. NULL: the runtime stops. */
 static struct g *find_runnable(struct m *m) {
     for (;;) {
@@ -134,6 +167,7 @@ static struct g *find_runnable(struct m *m) {
             struct g *g = m->next;
             m->next = NULL;
             wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+            work_again(m);
             return g;
         }
         if (m->locked_g) {
@@ -171,16 +205,16 @@ static struct g *find_runnable(struct m *m) {
         if (!g) g = wr_ring_pop(p);
         if (!g && atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) > 0) g = wr_global_pop(p);
         if (!g && poll_now(p)) g = wr_ring_pop(p);
-        uint32_t busy = (uint32_t)atomic_load_explicit(&wr_sched.procs, memory_order_relaxed) -
-                        atomic_load_explicit(&wr_sched.n_idle_ps, memory_order_relaxed);
-        if (!g && (m->spinning || 2 * atomic_load_explicit(&wr_sched.spinning, memory_order_relaxed) < busy)) {
+        if (!g && (m->spinning || 2 * atomic_load_explicit(&wr_sched.spinning, memory_order_relaxed) < busy_ps())) {
             if (!m->spinning) {
                 m->spinning = true;
                 atomic_fetch_add(&wr_sched.spinning, 1);
             }
-            for (int round = 0; round < 4 && !g; round++) g = steal_some(m, p, round == 3);
+            if (!m->idle_at) m->idle_at = wr_now();
+            g = look_around(m, p);
         }
         if (g) {
+            work_again(m);
             stop_spinning(m, true);
             return g;
         }
