@@ -228,6 +228,7 @@ _Noreturn void wr_blocking_left(struct m *m) {
 static void take_in(struct m *m, struct wr_batch *polled) {
     struct wr_batch ours = wr_batch_mark(polled, WR_EVENTS);
     if (!ours.n) return;
+    if (ours.n > 1) m->polled_in_vain = 0;
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
     struct p *p = atomic_load_explicit(&m->p, memory_order_relaxed);
     if (!p && (p = wr_take_idle_p())) atomic_store_explicit(&m->p, p, memory_order_release);

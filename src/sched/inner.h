@@ -87,6 +87,7 @@ struct m {
     struct g *_Atomic next;      /* a locked goroutine that was handed to it, or that it is to hand on */
     struct g *locked_g;          /* the goroutine tied to it */
     bool spinning;               /* looks for work; counted in sched.spinning */
+    uint32_t polled_in_vain;     /* how often lately it has asked the poller, and nothing had come */
     weir_time idle_at, gap;      /* since when, 0: it does not; and for how long it did so the last times, an average */
     bool idle;                   /* in sched.idle_ms; guarded by sched.lock */
     _Atomic bool blocking;       /* in weir_blocking */

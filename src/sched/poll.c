@@ -84,9 +84,9 @@ int wr_ring_ask(int fd, enum wr_asked what, struct wr_source *s, uint16_t turn) 
 /* Nanoseconds where the kernel has them (5.11), else milliseconds, rounded up so that who waits does not spin. */
 static int wait_for_events(int ep, struct epoll_event *events, int max, weir_duration d) {
     static _Atomic bool coarse;
-    if (d != 0 && !atomic_load_explicit(&coarse, memory_order_relaxed)) {
+    if (d > 0 && !atomic_load_explicit(&coarse, memory_order_relaxed)) {
         struct timespec t = { .tv_sec = d / WEIR_SECOND, .tv_nsec = d % WEIR_SECOND };
-        int n = (int)syscall(SYS_epoll_pwait2, ep, events, max, d < 0 ? NULL : &t, NULL, (size_t)0);
+        int n = (int)syscall(SYS_epoll_pwait2, ep, events, max, &t, NULL, (size_t)0);
         if (n >= 0 || errno == EINTR) return n;
         if (errno != ENOSYS && errno != EPERM) return n;
         atomic_store_explicit(&coarse, true, memory_order_relaxed);

@@ -126,6 +126,9 @@ static int room(struct p *p) {
     return n < WR_RING / 2 ? (int)(WR_RING / 2 - n) : A_FEW;
 }
 
+/* To ask it before going to sleep in it is a system call more. That pays where much comes; after so many in vain it is done now and then. */
+#define IN_VAIN 4
+
 /* Ask the poller without sleeping there, unless somebody does. False: nothing came. */
 static bool poll_now(struct p *p) {
     if (wr_likely(!atomic_load_explicit(&wr_sched.waiting, memory_order_relaxed)) ||
@@ -204,7 +207,10 @@ static struct g *find_runnable(struct m *m) {
         if (!g) g = atomic_exchange_explicit(&p->runnext, NULL, memory_order_acq_rel);
         if (!g) g = wr_ring_pop(p);
         if (!g && atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) > 0) g = wr_global_pop(p);
-        if (!g && poll_now(p)) g = wr_ring_pop(p);
+        if (!g && (m->polled_in_vain < IN_VAIN || tick % 16 == 0)) {
+            if (poll_now(p)) m->polled_in_vain = 0, g = wr_ring_pop(p);
+            else if (m->polled_in_vain < IN_VAIN) m->polled_in_vain++;
+        }
         if (!g && (m->spinning || 2 * atomic_load_explicit(&wr_sched.spinning, memory_order_relaxed) < busy_ps())) {
             if (!m->spinning) {
                 m->spinning = true;
