@@ -22,8 +22,23 @@ static int listen_at(int port, int flags) {
     return listener;
 }
 
+static struct written {
+    char text[160];
+    size_t n;
+} answers[2][2]; /* to what is not GET /, to GET /; that leave the connection open, that do not */
+
+static void write_answers(void) {
+    for (int i = 0; i < 4; i++) {
+        const char *text = i / 2 ? "Hello, world!\n" : "There is only / here.\n";
+        struct written *w = &answers[i / 2][i % 2];
+        w->n = (size_t)sprintf(w->text, "HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n%s\r\n%s",
+                               i / 2 ? "200 OK" : "404 Not Found", strlen(text), i % 2 ? "Connection: close\r\n" : "", text);
+    }
+}
+
 /* On so many threads, of which the caller is one; returns the exit status if there are fewer to be had. */
 static int serve_on(int threads, void *(*serve)(void *)) {
+    write_answers();
     for (; threads > 1; threads--) {
         pthread_t t;
         if (pthread_create(&t, NULL, serve, NULL)) return 1;
@@ -56,10 +71,10 @@ static int on_url(http_parser *p, const char *at, size_t n) {
 static int on_complete(http_parser *p) {
     struct request *r = p->data;
     bool right = p->method == HTTP_GET && r->length == 1 && r->path[0] == '/';
-    const char *text = right ? "Hello, world!\n" : "There is only / here.\n";
     r->last = !http_should_keep_alive(p);
-    r->n += (size_t)sprintf(r->out + r->n, "HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n%s\r\n%s",
-                            right ? "200 OK" : "404 Not Found", strlen(text), r->last ? "Connection: close\r\n" : "", text);
+    const struct written *w = &answers[right][r->last];
+    memcpy(r->out + r->n, w->text, w->n);
+    r->n += w->n;
     return 0;
 }
 

@@ -67,31 +67,45 @@ static int usage(const struct server *s, FILE *to, int status) {
             "  -g, --grace SECONDS   how long connections may go on after SIGINT or SIGTERM (default 10)\n"
             "  -h, --help            this text\n",
             s->name, s->operand ? " " : "", s->operand ? s->operand : "", s->what, s->address);
+    if (s->idle)
+        fprintf(to, "  -i, --idle SECONDS    how long a connection may say nothing; 0: for ever (default %lld)\n", (long long)(s->idle / WEIR_SECOND));
     return status;
 }
 
+static bool seconds(const struct server *s, const char *option, weir_duration *d) {
+    char *end;
+    double n = strtod(optarg, &end);
+    if (end == optarg || *end || !(n >= 0 && n <= 1e6)) {
+        fprintf(stderr, "%s: --%s takes seconds, not '%s'\n", s->name, option, optarg);
+        return false;
+    }
+    *d = (weir_duration)(n * 1e9);
+    return true;
+}
+
 int run_server(int argc, char **argv, struct server *s, int (*operands)(int n, char **operands, struct server *s)) {
-    static const struct option options[] = { { "listen", required_argument, NULL, 'l' },
+    const struct option options[] = { { "listen", required_argument, NULL, 'l' },
                                              { "grace", required_argument, NULL, 'g' },
                                              { "help", no_argument, NULL, 'h' },
+                                             { s->idle ? "idle" : NULL, required_argument, NULL, 'i' },
                                              { 0 } };
     struct running r = { .server = s, .grace = 10 * WEIR_SECOND };
-    for (int c; (c = getopt_long(argc, argv, "l:g:h", options, NULL)) != -1;) {
-        char *end;
-        double seconds;
+    weir_duration idle = s->idle;
+    for (int c; (c = getopt_long(argc, argv, s->idle ? "l:g:hi:" : "l:g:h", options, NULL)) != -1;) {
         switch (c) {
         case 'l': s->address = optarg; break;
         case 'g':
-            seconds = strtod(optarg, &end);
-            if (end == optarg || *end || !(seconds >= 0 && seconds <= 1e6))
-                return fprintf(stderr, "%s: --grace takes seconds, not '%s'\n", s->name, optarg), 2;
-            r.grace = (weir_duration)(seconds * 1e9);
+            if (!seconds(s, "grace", &r.grace)) return 2;
+            break;
+        case 'i':
+            if (!seconds(s, "idle", &idle)) return 2;
             break;
         case 'h': return usage(s, stdout, 0);
         default: return usage(s, stderr, 2);
         }
     }
     if (!operands && optind < argc) return usage(s, stderr, 2);
+    s->idle = idle;
     int status = operands ? operands(argc - optind, argv + optind, s) : 0;
     if (status) return usage(s, stderr, status);
 
