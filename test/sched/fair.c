@@ -50,6 +50,16 @@ TEST(who_yields_lets_all_others_run_when_there_are_more_than_a_ring_holds) {
     TEST_UNTIL(running == 0);
 }
 
+static void run_once(void) { running--; }
+TEST(a_few_yields_let_all_run_that_the_ring_had_no_room_for) {
+    weir_procs(1);
+    running = 20 * WR_RING;
+    for (int i = 0; i < 20 * WR_RING; i++) TEST_GO(run_once);
+    int yields = 0;
+    for (; running; yields++) weir_yield();
+    CHECK_LE(yields, 100);
+}
+
 TEST(to_yield_alone_comes_back) {
     for (int procs = 1; procs <= 4; procs++) {
         weir_procs(procs);
