@@ -26,8 +26,9 @@ static void write_answers(void) {
         for (int last = 0; last < 2; last++) {
             struct answer *a = &answers[i][last];
             size_t body = strlen(said[i][1]);
-            a->whole = (size_t)snprintf(a->text, sizeof a->text, "HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n%s\r\n%s",
-                                        said[i][0], body, last ? "Connection: close\r\n" : "", said[i][1]);
+            a->whole = (size_t)snprintf(a->text, sizeof a->text,
+                                        "HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n%s\r\n%s", said[i][0],
+                                        body, last ? "Connection: close\r\n" : "", said[i][1]);
             a->head = a->whole - body;
         }
 }
@@ -122,7 +123,8 @@ end:
 }
 
 int weir_main(int argc, char **argv) {
-    struct server s = { .name = "hello", .what = "Answer GET / over HTTP/1.1 with a greeting.", .address = "127.0.0.1:7080", .serve = hello, .arg = &s, .idle = WEIR_MINUTE };
+    struct server s = { .name = "hello", .what = "Answer GET / over HTTP/1.1 with a greeting.",
+                        .address = "127.0.0.1:7080", .serve = hello, .arg = &s, .idle = WEIR_MINUTE };
     write_answers();
     return run_server(argc, argv, &s, NULL);
 }

@@ -6,15 +6,12 @@
  *   owner   pushes ITEMS, and takes one now and then, from either end; and in the end all that are left
  *   thief   takes half of what it sees, rounded up, STEALS times; there are two
  *
- * Variables
- *   head, turn   the two halves of p->head, changed together
- *   tail         p->tail
- *   slot[]       the ring. It is as long as there are items, so that no slot is written twice: that the owner overwrites nothing that is still wanted
- *                is seen to by `tail - head < WR_RING`, which is read with acquire, and is not in this model
- *   taken[]      how often each item was taken
+ * Variables head, turn   the two halves of p->head, changed together tail         p->tail slot[]       the ring. It is as long as there are
+ * items, so that no slot is written twice: that the owner overwrites nothing that is still wanted is seen to by `tail - head < WR_RING`,
+ * which is read with acquire, and is not in this model taken[]      how often each item was taken
  *
- * Memory. The owner's stores of tail, and to slots, go to a buffer, and leave it in their order (store-release); a compare-and-swap waits until it is
- * empty. Thieves read head, and then tail (load-acquire), one after the other.
+ * Memory. The owner's stores of tail, and to slots, go to a buffer, and leave it in their order (store-release); a compare-and-swap waits
+ * until it is empty. Thieves read head, and then tail (load-acquire), one after the other.
  *
  * Checked: nothing is taken twice, nothing that was not there, and nothing is lost.
  *

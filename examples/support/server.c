@@ -68,7 +68,8 @@ static int usage(const struct server *s, FILE *to, int status) {
             "  -h, --help            this text\n",
             s->name, s->operand ? " " : "", s->operand ? s->operand : "", s->what, s->address);
     if (s->idle)
-        fprintf(to, "  -i, --idle SECONDS    how long a connection may say nothing; 0: for ever (default %lld)\n", (long long)(s->idle / WEIR_SECOND));
+        fprintf(to, "  -i, --idle SECONDS    how long a connection may say nothing; 0: for ever (default %lld)\n",
+                (long long)(s->idle / WEIR_SECOND));
     return status;
 }
 

@@ -11,7 +11,7 @@ struct server {
     const char *address;       /* to listen on, unless --listen says otherwise; port 0: any free one */
     void (*serve)(int fd, void *arg); /* one connection, on a goroutine of its own; fd is closed after it */
     void *arg;
-    weir_duration idle;        /* how long a connection may say nothing, unless --idle says otherwise, which may say 0: for ever; 0: no such option */
+    weir_duration idle;        /* how long a connection may say nothing, 0: for ever; set by --idle, if it is not 0 before */
 };
 
 /*

@@ -6,9 +6,10 @@
  * that goes leaves its part in wr_sched.tallies, under the same lock; so no sum ever falls.
  *
  * Latency, from ready to running, is timed for a few goroutines only, as two readings of the clock cost 60 ns, and starting and ending a
- * goroutine costs 100. A worker counts down from a random number of 256 on average (a fixed one would see a program that wakes goroutines in the
- * same order again and again always at the same place), and stamps the one that it makes ready then. That adds a decrement to each
- * wake-up, and a quarter of a nanosecond for the clock. Go times each goroutine's every eighth. What yields is not timed: it has chosen to wait.
+ * goroutine costs 100. A worker counts down from a random number of 256 on average (a fixed one would see a program that wakes goroutines
+ * in the same order again and again always at the same place), and stamps the one that it makes ready then. That adds a decrement to each
+ * wake-up, and a quarter of a nanosecond for the clock. Go times each goroutine's every eighth. What yields is not timed: it has chosen to
+ * wait.
  */
 #include "sched/inner.h"
 #include "sched/world.h"
@@ -52,8 +53,8 @@ static uint64_t total(enum wr_tally what) {
 }
 
 /*
- * Whoever has ended was tallied as started before it could run, so started, read after ended, is no less. What starts or ends meanwhile may be
- * counted or not; all that was so before the call, and no less, is.
+ * Whoever has ended was tallied as started before it could run, so started, read after ended, is no less. What starts or ends meanwhile may
+ * be counted or not; all that was so before the call, and no less, is.
  */
 size_t wr_goroutines_locked(void) {
     uint64_t ended = total(WR_ENDED);

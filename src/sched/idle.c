@@ -131,7 +131,8 @@ void wr_wake_for_timer(weir_time when) {
     struct m *keeper = NULL;
     for (struct m *m = wr_sched.idle_ms; m; m = m->next_idle)
         if (!keeper || m->sleeps_until < keeper->sleeps_until) keeper = m;
-    if (keeper && keeper->sleeps_until > when + (wr_sched.idle_ps ? 0 : LATE)) wr_wake_m(keeper); /* stays in the list: it comes out by itself */
+    if (keeper && keeper->sleeps_until > when + (wr_sched.idle_ps ? 0 : LATE))
+        wr_wake_m(keeper); /* stays in the list: it comes out by itself */
     struct p *p = keeper || atomic_load_explicit(&wr_sched.stopping, memory_order_relaxed) ? NULL : wr_take_idle_p();
     if (p) wr_start_m(p, false);
     if (atomic_load_explicit(&wr_sched.sysmon_idle, memory_order_relaxed)) wr_sysmon_nudge();

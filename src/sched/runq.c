@@ -5,20 +5,20 @@
  * reads the slots first and then moves head (release): if the swap succeeds nobody else took them, and the owner could not have
  * overwritten them, since it pushes only while tail - head < WR_RING, reading head with acquire.
  *
- * First come, first served, but for trees. A program that starts goroutines which start more goes through a tree: in the order in which they were
- * started level by level, where all of a level are there at once, each with a page of stack. The newest first is depth first: as many are there as
- * the tree is deep, on stacks that have just been given back; and a thief takes the oldest, which has the most below it. A server, too, starts many,
- * but all from one place. So the newest is taken if neither it nor the oldest has run yet, and it has more ancestors. What has run before
- * waits for what was there before it, as ever: who yields lets all others run. And so that the oldest is not kept waiting for as long as the tree
- * grows, it goes first after OLD; but only once in SOMETIMES, or it would be level by level again.
+ * First come, first served, but for trees. A program that starts goroutines which start more goes through a tree: in the order in which
+ * they were started level by level, where all of a level are there at once, each with a page of stack. The newest first is depth first: as
+ * many are there as the tree is deep, on stacks that have just been given back; and a thief takes the oldest, which has the most below it.
+ * A server, too, starts many, but all from one place. So the newest is taken if neither it nor the oldest has run yet, and it has more
+ * ancestors. What has run before waits for what was there before it, as ever: who yields lets all others run. And so that the oldest is not
+ * kept waiting for as long as the tree grows, it goes first after OLD; but only once in SOMETIMES, or it would be level by level again.
  *
  * Taking the newest. Thieves may be about to take several, up to the newest; so head is changed, though it stays where it is:
  *
  *   the owner:  tail - 1;                       head.taken + 1 by compare-and-swap (else tail + 1, and again)
  *   a thief:    head?  tail?  up to half of it: head + n       by compare-and-swap
  *
- * A thief that has read head before the owner changed it fails. One that reads it after that reads the new tail as well (release, acquire), and does
- * not take what is no longer there. model/ring.pml checks this.
+ * A thief that has read head before the owner changed it fails. One that reads it after that reads the new tail as well (release, acquire),
+ * and does not take what is no longer there. model/ring.pml checks this.
  *
  * runnext is swapped by everyone. What is in it has been ready for a shorter time than anything
  * in the ring, but runs first, since it is the partner of what just ran and its data is hot; so that a pair
@@ -70,8 +70,8 @@ static struct g *take_one(void) {
 }
 
 /*
- * One; and where p has nothing else, a share of the others, so many batches as they fit into it, but one at least. They go to the ring once the
- * lock is free again: each is out of the cache, perhaps in somebody else's.
+ * One; and where p has nothing else, a share of the others: as many batches as fit into it, but one at least. They go to the ring once
+ * the lock is free again: each is out of the cache, perhaps in somebody else's.
  */
 struct g *wr_global_pop(struct p *p) {
     if (!p || !wr_queue_empty(p)) return take_one();
@@ -80,7 +80,10 @@ struct g *wr_global_pop(struct p *p) {
     uint32_t n = 0, share = 1 + atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) /
                                     (uint32_t)atomic_load_explicit(&wr_sched.procs, memory_order_relaxed);
     if (share > WR_RING / 2 + 1) share = WR_RING / 2 + 1;
-    for (struct g *g; (g = wr_sched.global_head) && (!n || n + g->batch_n <= share); n += g->batch_n, end = &g->next_batch) *end = take_batch();
+    for (struct g *g; (g = wr_sched.global_head) && (!n || n + g->batch_n <= share); end = &g->next_batch) {
+        n += g->batch_n;
+        *end = take_batch();
+    }
     *end = NULL;
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     for (struct g *first = batches, *next; first; first = next) {
@@ -150,7 +153,7 @@ void wr_next_push(struct p *p, struct g *g) {
     }
 }
 
-/* A new goroutine: into runnext if that is free, or else the ring; so what has been made ready just now, whose data is hot, stays in front. */
+/* A new goroutine: into runnext if that is free, or else the ring: what has been made ready just now, whose data is hot, stays in front. */
 void wr_push_new(struct p *p, struct g *g) {
     if (wr_likely(p != NULL) && atomic_load_explicit(&p->runnext, memory_order_relaxed)) {
         wr_ring_push(p, g);
@@ -208,12 +211,13 @@ bool wr_queue_empty(struct p *p) {
 
 static void copy(struct p *to, uint32_t at, struct p *from, uint32_t i) {
     struct wr_queued *is = &from->queued[i % WR_RING], *will = &to->queued[at % WR_RING];
-    atomic_store_explicit(&to->ring[at % WR_RING], atomic_load_explicit(&from->ring[i % WR_RING], memory_order_relaxed), memory_order_relaxed);
+    struct g *g = atomic_load_explicit(&from->ring[i % WR_RING], memory_order_relaxed);
+    atomic_store_explicit(&to->ring[at % WR_RING], g, memory_order_relaxed);
     atomic_store_explicit(&will->depth, atomic_load_explicit(&is->depth, memory_order_relaxed), memory_order_relaxed);
     atomic_store_explicit(&will->since, atomic_load_explicit(&is->since, memory_order_relaxed), memory_order_relaxed);
 }
 
-/* Half of the victim's ring moves to the thief's, which is empty; the last one taken is returned to be run. */
+/* Half of the victim's ring moves to the thief's, which is empty; the oldest is returned to be run. */
 struct g *wr_steal(struct p *thief, struct p *victim, bool also_next) {
     wr_dawdle();
     for (;;) {

@@ -6,10 +6,10 @@
  *   publisher (wr_ready, wr_spawn):   push;                              fence;  idle Ps and no spinner?  -> wake one
  *   worker going idle (find_runnable): P to the idle list, spinning - 1;  fence;  look at every queue again
  *
- * The publisher's fence is the sequentially consistent read-modify-write with which it pushes (runnext is exchanged, global_n is added to), the
- * worker's is explicit. With both at least one of the two sees the other: either the publisher
- * finds a P idle and nobody spinning, and wakes; or the worker finds the queue non-empty, and takes a P back. Take either fence away and each
- * may read the old value; the goroutine then lies in a queue while a processor sleeps. model/park.pml checks this.
+ * The publisher's fence is the sequentially consistent read-modify-write with which it pushes (runnext is exchanged, global_n is added to),
+ * the worker's is explicit. With both at least one of the two sees the other: either the publisher finds a P idle and nobody spinning, and
+ * wakes; or the worker finds the queue non-empty, and takes a P back. Take either fence away and each may read the old value; the goroutine
+ * then lies in a queue while a processor sleeps. model/park.pml checks this.
  *
  * Spinning. A thread that looks for work without having any is spinning. While one spins nobody is woken: it will find what
  * was published. So that a burst is not served by one thread alone, the last spinner that finds work wakes another
