@@ -71,7 +71,8 @@ static struct g *take_one(void) {
 
 /*
  * One; and where p has nothing else, a share of the others: as many batches as fit into it, but one at least. They go to the ring once
- * the lock is free again: each is out of the cache, perhaps in somebody else's.
+ * the lock is free again: each is out of the cache, perhaps in somebody else's. On its way it is in no queue, and who looks finds none and
+ * may go to sleep; wr_ring_push_all wakes somebody for it then.
  */
 struct g *wr_global_pop(struct p *p) {
     if (!p || !wr_queue_empty(p)) return take_one();
