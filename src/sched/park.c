@@ -235,13 +235,12 @@ void weir_yield(void) {
     wr_enter(m);
     struct p *p = regain_p(m);
     if (p) {
-        bool alone = wr_queue_empty(p), global = atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed);
-        if (wr_likely(++p->tick % 16) && alone && !global && !atomic_load_explicit(&wr_sched.stopping, memory_order_relaxed)) {
+        bool wanted = ++p->tick % 16 == 0, alone = wr_queue_empty(p);
+        if (alone && atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed)) { /* in the ring it would be its own successor */
+            wr_requeue_away(g);
+        } else if (alone && !wanted && !atomic_load_explicit(&wr_sched.stopping, memory_order_relaxed)) {
             wr_leave(m);
             return;
-        }
-        if (alone && global) { /* or it would be its own successor */
-            wr_requeue_away(g);
         } else {
             atomic_store_explicit(&g->state, WR_G_RUNNABLE, memory_order_release);
             wr_ring_push(p, g);

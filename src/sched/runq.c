@@ -100,38 +100,38 @@ static bool move_head(struct p *p, uint64_t *head, uint32_t n) {
     return atomic_compare_exchange_strong_explicit(&p->head, head, moved, memory_order_acq_rel, memory_order_acquire);
 }
 
-/* The ring is full: half of it, and g, go to the global queue. */
-static bool spill(struct p *p, struct g *g, uint64_t head) {
+/* The ring is full: half of it, and g, go to the global queue; or into the ring, if somebody has made room. */
+static __attribute__((noinline)) void spill(struct p *p, struct g *g, uint64_t head) {
     struct g *half[WR_RING / 2];
     for (uint32_t i = 0; i < WR_RING / 2; i++)
         half[i] = atomic_load_explicit(&p->ring[((uint32_t)head + i) % WR_RING], memory_order_relaxed);
-    if (!move_head(p, &head, WR_RING / 2)) return false;
+    if (!move_head(p, &head, WR_RING / 2)) {
+        wr_ring_push(p, g);
+        return;
+    }
     struct wr_batch b = { 0 };
     for (uint32_t i = 0; i < WR_RING / 2; i++) wr_batch_add(&b, half[i]);
     wr_batch_add(&b, g);
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
     wr_global_push(&b);
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
-    return true;
-}
-
-static void push(struct p *p, struct g *g, uint32_t depth, weir_time since) {
-    for (;;) {
-        uint32_t tail = atomic_load_explicit(&p->tail, memory_order_relaxed);
-        uint64_t head = atomic_load_explicit(&p->head, memory_order_acquire);
-        if (wr_likely(tail - (uint32_t)head < WR_RING)) {
-            atomic_store_explicit(&p->queued[tail % WR_RING].depth, depth, memory_order_relaxed);
-            atomic_store_explicit(&p->queued[tail % WR_RING].since, since, memory_order_relaxed);
-            atomic_store_explicit(&p->ring[tail % WR_RING], g, memory_order_relaxed);
-            atomic_store_explicit(&p->tail, tail + 1, memory_order_release);
-            return;
-        }
-        if (spill(p, g, head)) return;
-    }
 }
 
 void wr_ring_push(struct p *p, struct g *g) {
-    push(p, g, g->fresh ? g->depth + 1 : 0, atomic_load_explicit(&wr_sched.coarse, memory_order_relaxed));
+    uint32_t tail = atomic_load_explicit(&p->tail, memory_order_relaxed);
+    uint64_t head = atomic_load_explicit(&p->head, memory_order_acquire);
+    if (wr_unlikely(tail - (uint32_t)head >= WR_RING)) {
+        spill(p, g, head);
+        return;
+    }
+    struct wr_queued *queued = &p->queued[tail % WR_RING];
+    atomic_store_explicit(&queued->depth, g->fresh ? g->depth + 1 : 0, memory_order_relaxed);
+    if (g->fresh) {
+        weir_time now = atomic_load_explicit(&wr_sched.coarse, memory_order_relaxed);
+        atomic_store_explicit(&queued->since, now, memory_order_relaxed);
+    }
+    atomic_store_explicit(&p->ring[tail % WR_RING], g, memory_order_relaxed);
+    atomic_store_explicit(&p->tail, tail + 1, memory_order_release);
 }
 
 void wr_ring_push_all(struct p *p, const struct wr_batch *b) {
@@ -186,9 +186,8 @@ static bool newest_first(struct p *p, struct wr_queued *oldest, struct wr_queued
     return false;
 }
 
-struct g *wr_ring_pop(struct p *p) {
-    uint64_t head = atomic_load_explicit(&p->head, memory_order_acquire);
-    uint32_t tail = atomic_load_explicit(&p->tail, memory_order_relaxed);
+/* The oldest has not run yet; or somebody else has taken it just now. */
+static __attribute__((noinline)) struct g *pop_either(struct p *p, uint64_t head, uint32_t tail) {
     while ((uint32_t)head != tail) {
         uint32_t first = (uint32_t)head % WR_RING, last = (tail - 1) % WR_RING;
         if (newest_first(p, &p->queued[first], &p->queued[last])) {
@@ -203,6 +202,17 @@ struct g *wr_ring_pop(struct p *p) {
         }
     }
     return NULL;
+}
+
+struct g *wr_ring_pop(struct p *p) {
+    uint64_t head = atomic_load_explicit(&p->head, memory_order_acquire);
+    uint32_t tail = atomic_load_explicit(&p->tail, memory_order_relaxed), first = (uint32_t)head % WR_RING;
+    if ((uint32_t)head == tail) return NULL;
+    if (wr_likely(atomic_load_explicit(&p->queued[first].depth, memory_order_relaxed) == 0)) {
+        struct g *g = atomic_load_explicit(&p->ring[first], memory_order_relaxed);
+        if (wr_likely(move_head(p, &head, 1))) return g;
+    }
+    return pop_either(p, head, tail);
 }
 
 /* Seen by others than the owner this is only a hint, except after the fence that publishing and going idle share. */

@@ -160,6 +160,7 @@ struct g {
     struct m *locked_m;             /* weir_lock_thread */
     int lock_depth;
     uint32_t depth;                 /* how many ancestors it has */
+    bool fresh;                     /* has not run yet */
     _Atomic bool leaked;            /* proven, and in the same wait since; set by the leak room while it is held */
     _Atomic(struct wr_wait *) wait; /* what it waits for; NULL: nothing. Stable while it is held and the state is WAITING */
     weir_time ready_at;             /* when it was made ready, if this is one of the times that are measured (count.c); else 0 */
@@ -177,7 +178,6 @@ struct g {
     char *stack_lo, *stack_hi;      /* usable bounds; stack_lo's page below is the guard */
     int select_error;               /* of the last select */
     bool returns_int, foreign, exiting, main;
-    bool fresh;                     /* has not run yet */
     _Atomic uint32_t futex;         /* foreign threads sleep here */
     void *tsan, *asan;              /* fibers of the sanitizers */
     unsigned valgrind;
