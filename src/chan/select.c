@@ -1,8 +1,8 @@
 /*
- * Select. First it looks at one arm after the other, in a random order, and takes the first that can go: one lock. If none can, it looks
- * again with every channel locked, since what is said of all of them must be true of one moment; and if that is so, a
- * node for each arm is queued before the locks are dropped, so that no partner can come in between. One claim of the
- * shared wait decides among partners, timer and canceller; model/wait.pml checks that it does.
+ * Select. First it looks at all arms without a lock, and takes one of those that look as if they could go, each with the same
+ * probability: one lock. If none can, or it could not after all, it looks again with every channel locked, in a random order, since what is
+ * said of all of them must be true of one moment; and if that is so, a node for each arm is queued before the locks are dropped, so that no
+ * partner can come in between. One claim of the shared wait decides among partners, timer and canceller; model/wait.pml checks that it does.
  *
  * Channels are locked in the order of their addresses, each once, whatever the arms' order; two selects over the same
  * channels can therefore not block each other. The arms carry both permutations (order_, visit_) and the nodes, so
@@ -81,22 +81,26 @@ static int try_arms(weir_arm *arms, uint32_t n, int *error, struct g **woken) {
     return -1;
 }
 
-/* The same in the same order, where none is locked, and with no more locked than one that is likely to go. */
-static int try_each_arm(weir_arm *arms, uint32_t n, int *error) {
-    for (uint32_t i = 0; i < n; i++) {
-        weir_arm *a = &arms[arms[i].visit_];
-        struct g *woken;
-        bool locks = wr_arm_on_channel(a);
-        if (locks && !(a->kind_ == WEIR_ARM_RECV_ ? wr_chan_may_recv(a->chan_) : wr_chan_may_send(a->chan_))) continue;
-        if (locks) wr_lock(&a->chan_->lock, WR_RANK_CHAN);
-        int e = arm_now(a, &woken);
-        if (locks) wr_unlock(&a->chan_->lock, WR_RANK_CHAN);
-        if (woken) wr_ready(woken);
-        if (e == -EAGAIN) continue;
-        *error = e;
-        return (int)arms[i].visit_;
+/* It looked as if it could go: lock no more than its channel. As arm_now. */
+static int try_arm(weir_arm *a) {
+    struct g *woken;
+    bool locks = wr_arm_on_channel(a);
+    if (locks) wr_lock(&a->chan_->lock, WR_RANK_CHAN);
+    int e = arm_now(a, &woken);
+    if (locks) wr_unlock(&a->chan_->lock, WR_RANK_CHAN);
+    if (woken) wr_ready(woken);
+    return e;
+}
+
+/* The arms on channels lead order_; visit_ becomes a random permutation, built as it grows. */
+static void put_in_order(weir_arm *arms, uint32_t n) {
+    uint64_t *random = wr_randomness();
+    for (uint32_t i = 0, n_order = 0; i < n; i++) {
+        if (wr_arm_on_channel(&arms[i])) arms[n_order++].order_ = i;
+        uint32_t j = i ? wr_random_below(random, i + 1) : 0;
+        arms[i].visit_ = arms[j].visit_;
+        arms[j].visit_ = i;
     }
-    return -1;
 }
 
 static int fired(struct g *g, weir_arm *arms, int i, int error) {
@@ -107,10 +111,9 @@ static int fired(struct g *g, weir_arm *arms, int i, int error) {
 
 int weir_selectv(weir_arm *arms, size_t count) {
     if (count > 65535) return -EINVAL;
-    uint32_t n = (uint32_t)count, n_order = 0;
+    uint32_t n = (uint32_t)count, n_order = 0, likely = 0;
     struct g *g = wr_self(), *woken = NULL;
-    uint64_t *random = wr_randomness();
-    int error = 0, otherwise = -1, soonest = -1;
+    int error = 0, arm, otherwise = -1, soonest = -1;
     g->select_error = 0;
     for (uint32_t i = 0; i < n; i++) {
         weir_arm *a = &arms[i];
@@ -118,22 +121,27 @@ int weir_selectv(weir_arm *arms, size_t count) {
             a->chan_ = a->timer_ ? a->timer_->tick : NULL;
             a->kind_ = WEIR_ARM_RECV_;
         }
+        bool may = false;
         if (wr_arm_on_channel(a)) {
             wr_chan_check(a->chan_, "weir_select");
-            arms[n_order++].order_ = i;
+            n_order++;
+            may = a->kind_ == WEIR_ARM_RECV_ ? wr_chan_may_recv(a->chan_) : wr_chan_may_send(a->chan_);
         } else if (a->kind_ == WEIR_ARM_DEFAULT_) {
             otherwise = (int)i;
-        } else if (a->kind_ == WEIR_ARM_AFTER_ && (soonest < 0 || a->after_ < arms[soonest].after_)) {
-            soonest = (int)i;
+        } else if (a->kind_ == WEIR_ARM_AFTER_) {
+            if (soonest < 0 || a->after_ < arms[soonest].after_) soonest = (int)i;
+            may = a->after_ <= 0;
         }
-        uint32_t j = i ? wr_random_below(random, i + 1) : 0; /* a random permutation, built as it grows */
-        a->visit_ = arms[j].visit_;
-        arms[j].visit_ = i;
+        if (may) arms[likely++].visit_ = i;
     }
-    int arm = try_each_arm(arms, n, &error);
-    if (arm >= 0) return fired(g, arms, arm, error);
+    if (likely) {
+        arm = (int)arms[likely > 1 ? wr_choose(likely) : 0].visit_;
+        error = try_arm(&arms[arm]);
+        if (error != -EAGAIN) return fired(g, arms, arm, error);
+    }
     if (otherwise >= 0 && n_order <= 1) return otherwise;
 
+    put_in_order(arms, n);
     sort(arms, n_order);
     lock_all(arms, n_order);
     arm = try_arms(arms, n, &error, &woken);

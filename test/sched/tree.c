@@ -44,7 +44,8 @@ static void is(int i) {
 TEST(those_that_one_starts_start_in_their_order) {
     CHECK_GE(weir_procs(1), 1);
     for (int i = 0; i < 3; i++) {
-        last = -1, backwards = 0;
+        last = -1;
+        backwards = 0;
         for (int k = 0; k < 100; k++) CHECK_EQ(weir_wg_go(&done, is, k), 0);
         CHECK_EQ(weir_wg_wait(&done), 0);
         CHECK_LE(backwards, 5);
