@@ -11,7 +11,7 @@
  */
 #include "sync/sync.h"
 
-enum { RUNNING = 1, DONE = 2, WAITERS = 4 };
+enum { RUNNING = 1, DONE = WEIR_ONCE_DONE_, WAITERS = 4 };
 
 static inline bool swap_word(weir_once *o, uint32_t *seen, uint32_t next) {
     return atomic_compare_exchange_strong_explicit(wr_atomic32(&o->state_), seen, next, memory_order_acq_rel,
@@ -48,7 +48,7 @@ static void wait_for_first(weir_once *o) {
     (void)wr_park(&w); /* always 1: nothing else can decide it */
 }
 
-int weir_once_do(weir_once *o, void (*fn)(void *), void *arg) {
+int (weir_once_do)(weir_once *o, void (*fn)(void *), void *arg) {
     uint32_t seen = atomic_load_explicit(wr_atomic32(&o->state_), memory_order_acquire);
     if (wr_likely(seen == DONE)) return 0;
     if (seen == 0 && swap_word(o, &seen, RUNNING)) {
