@@ -156,6 +156,7 @@ static void uses_the_channel(void) {
     for (int v;; counter++) {
         (void)!weir_try_send(used, 1);
         (void)!weir_try_recv(used, &v);
+        for (volatile int pause = 0; pause < 1000;) pause++; /* where it can be stopped */
     }
 }
 /* They are stopped anywhere, but not where they hold a lock that is needed yet. */
