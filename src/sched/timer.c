@@ -103,11 +103,11 @@ bool wr_timer_armed(struct wr_timer *timer) {
  * before, or waits for the lock and finds it fired; nobody's memory is touched after that. The heap word is cleared with
  * release for the del that finds NULL without taking the lock.
  */
-static void run(struct wr_timers *t, weir_time now, int *most) {
+static void run(struct wr_timers *t, weir_time now, int most) {
     if (atomic_load_explicit(&t->first, memory_order_acquire) > now) return;
     atomic_fetch_add_explicit(&wr_sched.timers_fired, 1, memory_order_relaxed);
     wr_lock(&t->lock, WR_RANK_TIMERS);
-    while (t->n && t->heap[0].when <= now && (*most)-- > 0) {
+    while (t->n && t->heap[0].when <= now && most-- > 0) {
         struct wr_timer *timer = t->heap[0].timer;
         take_out(t, timer);
         if (timer->in_lock) {
@@ -139,8 +139,11 @@ weir_time wr_timers_first(void) {
     return first;
 }
 
+static struct wr_timers *heap(int i) { return i < 0 ? &wr_sched.timers : &wr_sched.ps[i]->timers; }
+
+/* To each heap that has some its part, and one at least: what comes back to the first again and again must not be all that is fired. */
 void wr_timers_run_all(weir_time now, int most) {
-    run(&wr_sched.timers, now, &most);
-    int n = atomic_load_explicit(&wr_sched.made_ps, memory_order_acquire);
-    for (int i = 0; i < n && most > 0; i++) run(&wr_sched.ps[i]->timers, now, &most);
+    int n = atomic_load_explicit(&wr_sched.made_ps, memory_order_acquire), due = 0;
+    for (int i = -1; i < n; i++) due += atomic_load_explicit(&heap(i)->first, memory_order_relaxed) <= now;
+    for (int i = -1; i < n && due; i++) run(heap(i), now, most > due ? most / due : 1);
 }

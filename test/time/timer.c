@@ -3,6 +3,8 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 static _Atomic int running;
 
@@ -304,6 +306,72 @@ TEST(threads_stop_and_reset_timers_too) {
     }
     for (int i = 0; i < 3; i++) CHECK_EQ(weir_blocking(join, &threads[i]), 0);
     TEST_UNTIL(running == 0);
+}
+
+/* ---- Fairness ------------------------------------------------------------------------------------------------------ */
+
+enum { TICKERS = 8 };
+static weir_timer *tickers[TICKERS];
+static void *makes_tickers(void *arg) {
+    for (int i = 0; i < TICKERS; i++) tickers[i] = weir_ticker_new(20 * WEIR_MICROSECOND);
+    return arg;
+}
+static _Atomic bool done;
+static _Atomic int sleeps;
+static void sleeps_again_and_again(void) {
+    for (; !done; sleeps++) CHECK_EQ(weir_sleep(WEIR_MILLISECOND), 0);
+    running--;
+}
+static void takes_its_time(void) {
+    while (!done) {
+        for (weir_time until = weir_now() + 3 * WEIR_MICROSECOND; weir_now() < until;) {}
+        weir_yield();
+    }
+    running--;
+}
+/* They are in another heap, as a thread has made them, and some are due at each look; and few are fired where many goroutines are ready. */
+static int sleeps_beside_tickers(void *arg) {
+    enum { SLEEPERS = 10, OTHERS = 240 };
+    pthread_t thread;
+    CHECK_EQ(pthread_create(&thread, NULL, makes_tickers, NULL), 0);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    running = SLEEPERS + OTHERS;
+    for (int i = 0; i < SLEEPERS; i++) TEST_GO(sleeps_again_and_again);
+    for (int i = 0; i < OTHERS; i++) TEST_GO(takes_its_time);
+    int turns = 0;
+    for (; sleeps < 10 * SLEEPERS && turns < 1000; turns++) weir_yield();
+    CHECK_GE(sleeps, 10 * SLEEPERS);
+    done = true;
+    TEST_UNTIL(running == 0);
+    for (int i = 0; i < TICKERS; i++) weir_timer_free(tickers[i]);
+    return arg != NULL;
+}
+PLAIN_TEST(timers_that_are_due_all_the_time_do_not_keep_others_waiting) {
+    setenv("WEIR_PROCS", "1", 1); /* not by weir_procs: there would be an idle worker then, which fires what is late */
+    CHECK_EQ(weir_run(sleeps_beside_tickers, NULL), 0);
+}
+
+/* No processor is idle, but a thread is, which is to wake when it is due. */
+static int sleeps_briefly(void *arg) {
+    (void)arg;
+    return usleep(1000);
+}
+static void sleeps_for_ever(weir_ctx *ctx) {
+    weir_with(ctx) CHECK_EQ(weir_sleep(INT64_MAX), -ECANCELED);
+    running--;
+}
+TEST(the_end_of_time_is_not_overflowed) {
+    CHECK_GE(weir_procs(1), 1);
+    weir_ctx *ctx = weir_ctx_with_cancel(NULL);
+    for (int i = 0; i < 3; i++) CHECK_EQ(weir_blocking(sleeps_briefly, NULL), 0);
+    running = 1;
+    TEST_GO(sleeps_for_ever, weir_ctx_retain(ctx));
+    weir_yield();
+    usleep(1000);
+    weir_yield();
+    weir_ctx_cancel(ctx);
+    TEST_UNTIL(running == 0);
+    weir_ctx_release(ctx), weir_ctx_release(ctx);
 }
 
 TEST(thousands_of_timers_at_once) {
