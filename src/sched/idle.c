@@ -124,14 +124,20 @@ void wr_wake_worker(void) {
  * than this. Else it would make ready in no time what then lies in queues, all with stacks of their own. */
 #define LATE WEIR_MILLISECOND
 
+/* sched.lock held. The idle thread that sleeps the shortest; NULL: there is none. */
+static struct m *who_keeps_time(void) {
+    struct m *keeper = NULL;
+    for (struct m *m = wr_sched.idle_ms; m; m = m->next_idle)
+        if (!keeper || m->sleeps_until < keeper->sleeps_until) keeper = m;
+    return keeper;
+}
+
 /* Somebody must wake by then: the keeper if it sleeps longer, else any idle thread, which becomes the keeper, else a new one. Where
  * every P is busy, those who own them look between two goroutines, and sysmon when they are late. */
 void wr_wake_for_timer(weir_time when) {
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
-    struct m *keeper = NULL;
-    for (struct m *m = wr_sched.idle_ms; m; m = m->next_idle)
-        if (!keeper || m->sleeps_until < keeper->sleeps_until) keeper = m;
-    if (keeper && keeper->sleeps_until > when + (wr_sched.idle_ps ? 0 : LATE))
+    struct m *keeper = who_keeps_time();
+    if (keeper && keeper->sleeps_until - (wr_sched.idle_ps ? 0 : LATE) > when)
         wr_wake_m(keeper); /* stays in the list: it comes out by itself */
     struct p *p = keeper || atomic_load_explicit(&wr_sched.stopping, memory_order_relaxed) ? NULL : wr_take_idle_p();
     if (p) wr_start_m(p, false);
@@ -168,8 +174,13 @@ void wr_hand_off(struct p *p) {
     }
     wr_put_idle_p(p);
     wr_fence(); /* idle, fence, look, as in find_runnable */
-    if (!stopping && wr_any_queue() && (p = wr_take_idle_p())) wr_start_m(p, false);
-    else wr_see_to_poller();
+    if (!stopping && wr_any_queue() && (p = wr_take_idle_p())) {
+        wr_start_m(p, false);
+        return;
+    }
+    struct m *keeper = who_keeps_time(); /* when it went to sleep no P was idle, perhaps: see LATE */
+    if (keeper && keeper->sleeps_until > wr_timers_first()) wr_wake_m(keeper);
+    wr_see_to_poller();
 }
 
 /* ---- Idling ---------------------------------------------------------------------------------------- */
@@ -227,7 +238,7 @@ _Noreturn void wr_blocking_left(struct m *m) {
 
 /* What the poller has brought goes to a P, if there is an idle one, or to everybody. */
 static void take_in(struct m *m, struct wr_batch *polled) {
-    struct wr_batch ours = wr_batch_mark(polled, WR_EVENTS);
+    struct wr_batch ours = wr_batch_mark(polled, UINT32_MAX);
     if (!ours.n) return;
     if (ours.n > 1) m->polled_in_vain = 0;
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);

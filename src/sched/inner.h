@@ -127,8 +127,6 @@ struct sched {
     uint32_t n_outside;          /* those of them that are no workers: between wr_outside_begin and wr_outside_end; or an earlier run's */
     struct m *all_ms;
     _Atomic(struct m *) poller;  /* the idle thread that sleeps in the poller; set under the lock */
-    _Atomic uint32_t waiting;    /* between wr_poll_begin and wr_poll_end: somebody is to ask the poller */
-    _Atomic uint32_t polls;      /* times it has been asked: sysmon sees by it that nobody does */
     _Atomic uint32_t spinning;   /* threads that look for work */
     _Atomic int procs;           /* Ps in use */
     _Atomic int made_ps;         /* entries of ps */
@@ -138,7 +136,6 @@ struct sched {
     _Atomic uint32_t stopping;
     _Atomic uint32_t running;    /* the runtime is up */
     enum wr_mode mode;
-    _Atomic uint64_t next_id;
     _Atomic uint32_t foreign;    /* foreign threads inside */
     struct wr_list foreigns;
     _Atomic weir_time coarse;    /* the time, about 10 ms old at most */
@@ -162,6 +159,11 @@ struct sched {
     int extra_threads;            /* threads of the process besides ours when we started */
     const struct wr_gdb_number *const *gdb; /* weir_gdb_, for its sake */
     struct wr_tallies tallies;    /* of threads that are no workers, and of workers that have ended; added to atomically */
+
+    /* Written to all the time, in lines that have nothing else, which all read. */
+    _Alignas(WR_CACHE_LINE) _Atomic uint64_t next_id; /* by who starts a goroutine */
+    _Alignas(WR_CACHE_LINE) _Atomic uint32_t waiting; /* between wr_poll_begin and wr_poll_end: somebody is to ask the poller */
+    _Atomic uint32_t polls;      /* times it has been asked: sysmon sees by it that nobody does */
 };
 extern struct sched wr_sched;
 
@@ -204,7 +206,11 @@ void wr_next_push(struct p *p, struct g *g);
 void wr_ring_push_all(struct p *p, const struct wr_batch *b);     /* the owner's, who runs the first of them next */
 void wr_push_ready(struct p *p, struct g *g);                     /* runnext, or without a P the global queue */
 void wr_push_new(struct p *p, struct g *g);                       /* the same for one that has not run yet */
-static inline uint32_t wr_ring_count(struct p *p) { return atomic_load(&p->tail) - (uint32_t)atomic_load(&p->head); }
+/* head first: others than the owner may see a tail that is one short, while it tries to take the newest, but no emptier a ring than that. */
+static inline uint32_t wr_ring_count(struct p *p) {
+    uint32_t head = (uint32_t)atomic_load(&p->head);
+    return atomic_load(&p->tail) - head;
+}
 bool wr_queue_empty(struct p *p);
 struct g *wr_steal(struct p *thief, struct p *victim, bool also_next);
 
@@ -228,7 +234,7 @@ void wr_idle(struct m *m);                 /* sleep without a P */
 void wr_idle_locked(struct m *m);          /* a thread that is tied to a goroutine sleeps until that runs */
 
 /* park.c */
-/* Takes `most` off b: runnable from now on, but in no queue yet. */
+/* Takes `most` off b at most, and leaves the rest there: runnable from now on, but in no queue yet. */
 struct wr_batch wr_batch_mark(struct wr_batch *b, uint32_t most);
 
 /* poll.c */

@@ -136,9 +136,9 @@ static bool poll_now(struct p *p) {
         return false;
     struct wr_batch polled = { 0 };
     wr_poll(0, room(p), &polled);
-    polled = wr_batch_mark(&polled, WR_EVENTS);
-    if (!polled.n) return false;
-    wr_ring_push_all(p, &polled);
+    struct wr_batch ours = wr_batch_mark(&polled, UINT32_MAX); /* an event may wake several */
+    if (!ours.n) return false;
+    wr_ring_push_all(p, &ours);
     return true;
 }
 

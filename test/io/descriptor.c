@@ -579,6 +579,34 @@ TEST(many_pairs_talk_at_once) {
         }
 }
 
+/* ---- Many at once ------------------------------------------------------------------------------------- */
+
+static _Atomic int woken;
+static void reads(int fd) {
+    (void)!weir_read(fd, &(char){ 0 }, 1);
+    woken++;
+}
+static void writes(int fd) {
+    static char much[1 << 20];
+    CHECK_GE((int64_t)sizeof much - 1, weir_write_all(fd, much, sizeof much));
+    woken++;
+}
+/* An event may wake one who reads and one who writes, so there may be twice as many as events are taken at once. */
+TEST(all_are_woken_whom_one_look_at_the_poller_finds) {
+    enum { PAIRS = 100 };
+    static int fds[PAIRS][2];
+    CHECK_GE(weir_procs(1), 1);
+    for (int i = 0; i < PAIRS; i++) {
+        make_pair(fds[i]);
+        TEST_GO(reads, fds[i][0]);
+        TEST_GO(writes, fds[i][0]);
+    }
+    test_until_n_parked(2 * PAIRS, "IO wait");
+    for (int i = 0; i < PAIRS; i++) close(fds[i][1]); /* nobody looks meanwhile */
+    TEST_UNTIL(woken == 2 * PAIRS);
+    for (int i = 0; i < PAIRS; i++) CHECK_EQ(weir_close_fd(fds[i][0]), 0);
+}
+
 /* ---- Deadlocks ---------------------------------------------------------------------------------------- */
 
 static void write_in_a_while(void *arg) {
