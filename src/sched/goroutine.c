@@ -207,7 +207,8 @@ int wr_spawn(const struct wr_spawn *s) {
     g->tsan = __tsan_create_fiber(0);
 #endif
     g->sp = wr_prepare(g->stack_hi, s->fn, s->args);
-    if (m) wr_tally(m, WR_STARTED); /* before anybody can see it end */
+    /* Before anybody can see it end. The tallies of a thread that an earlier run has left behind are added up no more. */
+    if (m && wr_likely(!atomic_load_explicit(&m->frozen, memory_order_relaxed))) wr_tally(m, WR_STARTED);
     else wr_tally_shared(WR_STARTED);
     atomic_store_explicit(&g->state, WR_G_RUNNABLE, memory_order_release);
     /* From here on the leak proof finds the arguments on the new stack, and needs not find them here. */

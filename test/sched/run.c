@@ -356,6 +356,30 @@ PLAIN_TEST(stop_does_not_wait_longer_than_it_is_told) {
     }
 }
 
+static int wakes[2];
+static _Atomic bool started_one;
+static void started(void) { started_one = true; }
+static void reads_then_starts_one(void) {
+    running++;
+    CHECK_EQ(read(wakes[0], &(char){ 0 }, 1), 1); /* in the C library, where it is not stopped */
+    TEST_GO(started);
+    for (;;) pause();
+}
+/* Its thread is none of this run, but what it starts is counted as all others. */
+PLAIN_TEST(who_was_left_behind_may_start_one_in_the_next_run) {
+    NEEDS_SIGNALS;
+    test_ignore_leaks();
+    CHECK_EQ(pipe(wakes), 0);
+    CHECK_EQ(weir_start(), 0);
+    TEST_GO(reads_then_starts_one);
+    TEST_UNTIL(running == 1);
+    CHECK_EQ(weir_stop(0), -ETIMEDOUT);
+    CHECK_EQ(weir_start(), 0);
+    CHECK_EQ(write(wakes[1], "x", 1), 1);
+    TEST_UNTIL(started_one);
+    CHECK_EQ(weir_stop(5 * WEIR_SECOND), 0);
+}
+
 PLAIN_TEST(stop_with_nothing_running_returns_at_once) {
     CHECK_EQ(weir_start(), 0);
     weir_time start = weir_now();
