@@ -82,12 +82,16 @@ typedef struct weir_once {
 } weir_once;
 #define WEIR_ONCE_INIT { 0, 0, { 0, 0, NULL, NULL } }
 WEIR_API_ int weir_once_do(weir_once *o, void (*fn)(void *), void *arg);
-/* Where it has been done a call is a look at a word. */
+/* What has been done is no call, but a look at a word. */
 #define WEIR_ONCE_DONE_ 2
-static inline int weir_once_look_(weir_once *o, void (*fn)(void *), void *arg) {
-    return __atomic_load_n(&o->state_, __ATOMIC_ACQUIRE) == WEIR_ONCE_DONE_ ? 0 : weir_once_do(o, fn, arg);
-}
-#define weir_once_do(o, fn, arg) weir_once_look_((o), (fn), (arg))
+#define weir_once_do(o, fn, arg)                                                                                           \
+    (__extension__({                                                                                                       \
+        weir_once *weir_once_ = (o);                                                                                       \
+        void (*weir_fn_)(void *) = (fn);                                                                                   \
+        void *weir_arg_ = (arg);                                                                                           \
+        __atomic_load_n(&weir_once_->state_, __ATOMIC_ACQUIRE) == WEIR_ONCE_DONE_ ? 0                                      \
+                                                                                   : weir_once_do(weir_once_, weir_fn_, weir_arg_); \
+    }))
 
 /* Counts goroutines down to 0, then lets those who wait for that go on. Add before the goroutine starts. May be used
  * again once wait has returned. Go: sync.WaitGroup. */
