@@ -335,6 +335,13 @@ def hello_crowd(port, n):
         assert http(s, 50) == [(200, b'Hello, world!\n')] * 50
     all_at_once(int(n), one)
 
+def hello_silent(port):
+    """Put out, whether it has said nothing, or something before."""
+    silent, spoke = connect(port), connect(port)
+    spoke.sendall(GET)
+    assert http(spoke) == [(200, b'Hello, world!\n')]
+    assert rest(silent) == b'' and rest(spoke) == b''
+
 def hello_much_nonsense(port):
     """More than the server reads: it is answered all the same, and the connection closed."""
     s = connect(port)
@@ -537,6 +544,8 @@ else skip proxy_before_nginx 'needs nginx and curl'; fi
 
 hello_case() { serve hello && ask "$1" "$port" && end "$2"; }
 hello_crowd() { serve hello && ask hello_crowd "$port" 50 && end 50; }
+hello_silent() { serve hello --idle 0.3 && ask hello_silent "$port" && end 2; }
+hello_patient() { serve hello --idle 0 && ask hello_slow "$port" && end 2; }
 hello_goes_on() { serve hello --grace 60 && ask hello_goes_on_after "$port" $pid && served 1; }
 
 # By curl: the answers, and that one connection serves for all.
@@ -569,6 +578,8 @@ malformed() {
 if [ -x "$examples/hello" ]; then
     check hello_cuts_off_after_the_grace_period grace_ends hello
     check hello_ends_at_once_on_a_second_signal second_signal hello
+    check hello_puts_out_who_says_nothing hello_silent
+    check hello_waits_for_ever_if_told_to hello_patient
     if command -v curl >/dev/null; then check hello_with_curl curl_hello
     else skip hello_with_curl 'curl is not installed'; fi
     if command -v ncat >/dev/null; then
