@@ -217,7 +217,6 @@ static struct g *find_runnable(struct m *m) {
                 atomic_fetch_add(&wr_sched.spinning, 1);
             }
             if (!m->idle_at) m->idle_at = wr_now();
-            wr_vectors_clear(); /* of who ran last: a leak proof that finds this thread at it would take them for its own */
             g = look_around(m, p);
         }
         if (g) {
