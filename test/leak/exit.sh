@@ -18,6 +18,7 @@ static int_chan healed, kept;
 __attribute__((noinline)) static void leaky(int_chan ch)
 {
     int e = weir_send(ch, 1);
+    weir_release(ch);
     printf("send: %s\n", strerror(-e));
     (void)!weir_send(healed, e);
 }
@@ -26,8 +27,18 @@ __attribute__((noinline)) static void leak(void)
 {
     int_chan ch = weir_make(int_chan, 0);
     if (weir_go(leaky, ch)) abort();
-    weir_yield();
-    weir_release(ch);
+}
+/* Until so many goroutines wait for a channel, or one of them has been healed already. */
+static void until_parked(int n)
+{
+    for (int parked = 0; parked != n && weir_len(healed) == 0; weir_yield()) {
+        FILE *dump = tmpfile();
+        char line[256];
+        if (!dump || weir_dump(fileno(dump), 2)) abort();
+        rewind(dump);
+        for (parked = 0; fgets(line, sizeof line, dump);) parked += strstr(line, " [chan ") != NULL;
+        fclose(dump);
+    }
 }
 __attribute__((noinline)) static void wipe(void)
 {
@@ -44,9 +55,10 @@ int weir_main(int argc, char **argv)
     healed = weir_make(int_chan, 1);
     kept = weir_make(int_chan, 0);
     if (weir_go(receive, kept)) return 1;
-    if (!strcmp(argv[1], "leaky")) leak();
+    bool leaks = !strcmp(argv[1], "leaky");
+    if (leaks) leak();
+    until_parked(leaks ? 2 : 1);
     wipe();
-    weir_sleep(20 * WEIR_MILLISECOND);
     if (!strcmp(how, "exit")) {
         if (weir_go(ends)) return 1;
         (void)!weir_recv(kept, NULL);
