@@ -40,9 +40,12 @@ static bool ticking_reset(weir_timer *t, weir_duration d) {
     struct ticking *k = (struct ticking *)t;
     if (k->period && d <= 0) return false;
     wr_lock(&k->lock, WR_RANK_SYNC);
-    bool was = disarm(k);
-    if (k->period) k->period = d;
-    if (wr_timer_add(&k->timer, wr_after(d))) wr_fatal("weir_timer_reset: out of memory");
+    bool was = !k->period && wr_timer_move(&k->timer, wr_after(d)); /* armed: no tick of it is unread */
+    if (!was) {
+        was = disarm(k);
+        if (k->period) k->period = d;
+        if (wr_timer_add(&k->timer, wr_after(d))) wr_fatal("weir_timer_reset: out of memory");
+    }
     wr_unlock(&k->lock, WR_RANK_SYNC);
     return was;
 }
@@ -90,8 +93,8 @@ static bool after_stop(weir_timer *t) { return wr_timer_del(&((struct after_func
 static bool after_reset(weir_timer *t, weir_duration d) {
     struct after_func *a = (struct after_func *)t;
     wr_lock(&a->lock, WR_RANK_SYNC);
-    bool was = wr_timer_del(&a->timer);
-    if (wr_timer_add(&a->timer, wr_after(d))) wr_fatal("weir_timer_reset: out of memory");
+    bool was = wr_timer_move(&a->timer, wr_after(d));
+    if (!was && wr_timer_add(&a->timer, wr_after(d))) wr_fatal("weir_timer_reset: out of memory");
     wr_unlock(&a->lock, WR_RANK_SYNC);
     return was;
 }

@@ -70,6 +70,8 @@ struct wr_timer {
 int wr_timer_add(struct wr_timer *t, weir_time when);
 /* Disarm; true if it was armed, so that fire did not and will not run. */
 bool wr_timer_del(struct wr_timer *t);
+/* Due at `when` instead, earlier or later; false if it was not armed, and nothing is done. */
+bool wr_timer_move(struct wr_timer *t, weir_time when);
 bool wr_timer_armed(struct wr_timer *t);
 
 /* ---- The wait record ---------------------------------------------------------------------------- */

@@ -2,7 +2,8 @@
  * Timers: a 4-ary heap for each P, one more for threads without. A timer stays in the heap where it was armed;
  * whoever runs the scheduler may fire it: the owner of the P between goroutines, an idle thread that slept until then, sysmon's
  * rescue. The heap's lock guards the heap and the fields of the timers in it; `first` alone is read without. The times lie in the heap
- * itself: to compare them must not mean to fetch timers, of which there may be many.
+ * itself: to compare them must not mean to fetch timers, of which there may be many. A timer that is moved to a later time stays where it
+ * is, and goes to its place when its old time comes: a limit that is put off again and again, as with each request, costs two words.
  */
 #include "sched/inner.h"
 
@@ -94,6 +95,24 @@ bool wr_timer_del(struct wr_timer *timer) {
     return false;
 }
 
+/* The time in the heap is never later than the timer's own. */
+bool wr_timer_move(struct wr_timer *timer, weir_time when) {
+    struct wr_timers *t;
+    while ((t = atomic_load_explicit(&timer->heap, memory_order_acquire))) {
+        wr_lock(&t->lock, WR_RANK_TIMERS);
+        bool here = atomic_load_explicit(&timer->heap, memory_order_relaxed) == t;
+        bool earlier = here && when < timer->when && when < t->heap[timer->index].when;
+        if (here) timer->when = when;
+        if (earlier) sift_up(t, timer->index, (struct wr_due){ when, timer });
+        bool earliest = earlier && timer->index == 0;
+        if (earliest) publish_first(t);
+        wr_unlock(&t->lock, WR_RANK_TIMERS);
+        if (earliest) wr_wake_for_timer(when);
+        if (here) return true;
+    }
+    return false;
+}
+
 bool wr_timer_armed(struct wr_timer *timer) {
     return atomic_load_explicit(&timer->heap, memory_order_acquire) != NULL;
 }
@@ -109,6 +128,10 @@ static void run(struct wr_timers *t, weir_time now, int most) {
     wr_lock(&t->lock, WR_RANK_TIMERS);
     while (t->n && t->heap[0].when <= now && most-- > 0) {
         struct wr_timer *timer = t->heap[0].timer;
+        if (timer->when > t->heap[0].when) {
+            sift_down(t, 0, (struct wr_due){ timer->when, timer });
+            continue;
+        }
         take_out(t, timer);
         if (timer->in_lock) {
             weir_time again = timer->fire(timer, now);

@@ -120,6 +120,52 @@ TEST(reset_makes_the_call_again) {
     CHECK_EQ(calls, 6);
     weir_timer_free(t);
 }
+
+enum { MOVED = 400 };
+static struct moved {
+    weir_timer *timer;
+    weir_time due;              /* not before */
+    int armings;
+    _Atomic int calls;
+    _Atomic weir_time called_at;
+} moved[MOVED];
+static void note_moved(void *arg) {
+    struct moved *m = arg;
+    m->called_at = weir_now();
+    m->calls++;
+}
+/* Soon, later, or long after the test. */
+static weir_duration some_time(uint64_t *random, int kinds) {
+    *random = *random * 6364136223846793005u + 1442695040888963407u;
+    uint32_t r = (uint32_t)(*random >> 33);
+    weir_duration part = (weir_duration)(r >> 8) % WEIR_MILLISECOND;
+    return r % (uint32_t)kinds == 0 ? 1 + 5 * part : r % (uint32_t)kinds == 1 ? 10 * WEIR_MILLISECOND + 30 * part : WEIR_HOUR + part;
+}
+TEST(each_is_called_when_it_was_moved_to_last) {
+    uint64_t random = 1;
+    for (int round = 0; round < TEST_SCALE(10); round++) {
+        memset(moved, 0, sizeof moved);
+        for (int i = 0; i < MOVED; i++) {
+            CHECK((moved[i].timer = weir_after_func(some_time(&random, 3), note_moved, &moved[i])) != NULL);
+            moved[i].armings = 1;
+        }
+        for (int turn = 0; turn < 4; turn++)
+            for (int i = 0; i < MOVED; i++) {
+                weir_duration d = some_time(&random, turn < 3 ? 3 : 2);
+                moved[i].due = weir_now() + d;
+                if (!weir_timer_reset(moved[i].timer, d)) moved[i].armings++;
+            }
+        for (int i = 0; i < MOVED; i++) {
+            TEST_UNTIL(moved[i].calls == moved[i].armings);
+            if (moved[i].armings == 1) CHECK_GE(moved[i].called_at, moved[i].due);
+        }
+        settle();
+        for (int i = 0; i < MOVED; i++) {
+            CHECK_EQ(moved[i].calls, moved[i].armings);
+            weir_timer_free(moved[i].timer);
+        }
+    }
+}
 TEST(it_has_no_tick) {
     weir_timer *t = weir_after_func(0, notes, NULL);
     CHECK_EQ(weir_timer_wait(t, NULL), -EINVAL);
