@@ -11,7 +11,7 @@
 struct ticking {
     weir_timer base;
     struct wr_timer timer;
-    struct wr_lock lock;   /* rank SYNC: one stop or reset at a time */
+    struct wr_lock lock;   /* rank SYNC: one stop, or reset of what is not armed, at a time */
     weir_duration period;  /* 0: once. Guarded by the heap's lock while armed */
 };
 
@@ -39,13 +39,11 @@ static bool ticking_stop(weir_timer *t) {
 static bool ticking_reset(weir_timer *t, weir_duration d) {
     struct ticking *k = (struct ticking *)t;
     if (k->period && d <= 0) return false;
+    if (!k->period && wr_timer_move(&k->timer, wr_after(d))) return true; /* armed: no tick of it is unread */
     wr_lock(&k->lock, WR_RANK_SYNC);
-    bool was = !k->period && wr_timer_move(&k->timer, wr_after(d)); /* armed: no tick of it is unread */
-    if (!was) {
-        was = disarm(k);
-        if (k->period) k->period = d;
-        if (wr_timer_add(&k->timer, wr_after(d))) wr_fatal("weir_timer_reset: out of memory");
-    }
+    bool was = disarm(k);
+    if (k->period) k->period = d;
+    if (wr_timer_add(&k->timer, wr_after(d))) wr_fatal("weir_timer_reset: out of memory");
     wr_unlock(&k->lock, WR_RANK_SYNC);
     return was;
 }
@@ -79,7 +77,7 @@ weir_timer *weir_ticker_new(weir_duration period) { return period > 0 ? ticking_
 struct after_func {
     weir_timer base;
     struct wr_timer timer;
-    struct wr_lock lock; /* rank SYNC */
+    struct wr_lock lock; /* rank SYNC: one reset of what is not armed at a time */
     void (*fn)(void *);
     void *arg;
     const weir_site_ *site;
@@ -92,9 +90,11 @@ static weir_time call(struct wr_timer *t, weir_time now) {
 static bool after_stop(weir_timer *t) { return wr_timer_del(&((struct after_func *)t)->timer); }
 static bool after_reset(weir_timer *t, weir_duration d) {
     struct after_func *a = (struct after_func *)t;
+    weir_time when = wr_after(d);
+    if (wr_timer_move(&a->timer, when)) return true;
     wr_lock(&a->lock, WR_RANK_SYNC);
-    bool was = wr_timer_move(&a->timer, wr_after(d));
-    if (!was && wr_timer_add(&a->timer, wr_after(d))) wr_fatal("weir_timer_reset: out of memory");
+    bool was = wr_timer_move(&a->timer, when); /* somebody else has reset it meanwhile */
+    if (!was && wr_timer_add(&a->timer, when)) wr_fatal("weir_timer_reset: out of memory");
     wr_unlock(&a->lock, WR_RANK_SYNC);
     return was;
 }
