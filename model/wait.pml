@@ -16,7 +16,7 @@
  *   node[]           where the node is that lies in the waiter's frame: OFF every list, in the channel's QUEUE, or in
  *                    its list `leaving`
  *   got[]            elements that were copied into the waiter's frame; buffered[] those in the channel's ring
- *   linked           wr_wait.in_cancel is in the context's list; ended is wr_cancel.err
+ *   linked           wr_wait.in_cancel is in the context's list; told is wr_wait.cancelled; ended is wr_cancel.err
  *   armed, in_heap   the timer's heap word; whether it lies in the heap
  *   alive            the frame with the record and the nodes: every access asserts it
  *   readied          how often wr_ready was called for the waiter; woken: it runs again
@@ -36,6 +36,7 @@
  *   fails  -DBREAK_LOSER_TOUCHES   a sender looks at the node again after it has dropped the channel's lock
  *   fails  -DBREAK_OWN_CLAIM       the waiter finds its context ended and goes, though another has won the claim
  *   fails  -DBREAK_CANCEL_LOCK     it goes without the canceller's lock, as it is not in the list any more
+ *   fails  -DBREAK_TOLD_EARLY      the canceller says that it was him before he has won
  *   fails  -DBREAK_TIMER_DEL       it goes without wr_timer_del
  *   fails  -DBREAK_HEAP_WORD       wr_timers_run clears the heap word before it fires
  *   fails  -DBREAK_CHANNEL_LOCK    it goes without the channel's lock, as its node is not in the queue any more
@@ -54,7 +55,7 @@
 
 mtype = { OFF, QUEUE, LEAVING };
 
-bool alive, woken, linked, ended, armed, in_heap;
+bool alive, woken, linked, told, ended, armed, in_heap;
 byte decided, readied, winner;
 mtype node[2] = OFF;
 bool got[2], buffered[2], sent[2];
@@ -176,9 +177,10 @@ inline park_until() {
     :: !linked
     fi
 #else
-    lock(context);
-    linked = false;
-    unlock(context)
+    if
+    :: !told -> lock(context); linked = false; unlock(context)
+    :: told
+    fi
 #endif
 }
 
@@ -294,14 +296,17 @@ active proctype canceller() {
     :: linked ->
         linked = false;
         touch();
-        claim(CANCELLED)
+#ifdef BREAK_TOLD_EARLY
+        told = true;
+#endif
+        claim(CANCELLED);
+        if
+        :: won -> touch(); told = true; ready(CANCELLED) /* under the lock, or after it */
+        :: !won
+        fi
     :: !linked
     fi;
-    unlock(context);
-    if
-    :: won -> ready(CANCELLED)
-    :: !won
-    fi
+    unlock(context)
 }
 
 #ifndef PLAIN_RECV

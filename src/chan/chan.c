@@ -264,7 +264,7 @@ int weir_chan_close(weir_chan *ch) {
         for (struct wr_node *node; (node = claim_first(ch, queue));) {
             if (!side && node->elem) memset(node->elem, 0, ch->elem_size);
             node->extra = -EPIPE;
-            wr_batch_add(&woken, node->wait->g);
+            wr_batch_wake(&woken, node->wait->g); /* the caller has a count of the channel */
         }
     }
     wr_unlock(&ch->lock, WR_RANK_CHAN);

@@ -115,10 +115,20 @@ struct m {
     struct wr_tallies tallies;
 };
 
+/* A part of the queue of all: g[first … end) are in it. */
+struct wr_crate {
+    struct wr_crate *next;
+    uint32_t first, end;
+    struct g *g[126];
+};
+
 struct sched {
     struct wr_lock lock;         /* rank SCHED; guards what follows, where nothing else is said */
-    struct g *global_head, *global_tail; /* the queue of all: batches, each by the first in it. runq.c */
-    _Atomic uint32_t global_n;   /* how many goroutines it has */
+    struct wr_crate *global_head, *global_tail; /* the queue of all. runq.c */
+    struct wr_batch global_rest; /* and behind it */
+    struct wr_crate *spare_crates;
+    uint32_t n_spare_crates;
+    _Atomic uint32_t global_n;   /* how many goroutines the queue has, with the rest */
     struct p *idle_ps;
     _Atomic uint32_t n_idle_ps;
     struct m *idle_ms;
@@ -199,6 +209,7 @@ static inline void wr_leave(struct m *m) {
 /* runq.c */
 void wr_global_push(const struct wr_batch *b);                    /* sched.lock held */
 void wr_global_push_one(struct g *g);
+void wr_global_forget(void);                                      /* sched.lock held: all that is in it */
 struct g *wr_global_pop(struct p *p);                             /* the owner's, or NULL; moves a share to p's ring */
 void wr_ring_push(struct p *p, struct g *g);
 struct g *wr_ring_pop(struct p *p);

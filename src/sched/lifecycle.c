@@ -267,8 +267,7 @@ int wr_sched_stop(void) {
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
     wr_sched.idle_ms = NULL, wr_sched.n_ms = 0;
     wr_sched.n_running = wr_sched.n_outside; /* a helper may be at work, and takes itself off */
-    wr_sched.global_head = wr_sched.global_tail = NULL;
-    atomic_store(&wr_sched.global_n, 0);
+    wr_global_forget();
     wr_tallies_keep(); /* a thread of the program's may have started one since */
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     atomic_store(&wr_sched.spinning, 0);

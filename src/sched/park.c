@@ -15,7 +15,7 @@ void wr_wait_init(struct wr_wait *w, enum wr_reason reason, const void *object) 
     atomic_init(&w->decided, 0);
     w->reason = (uint8_t)reason;
     w->cancellable = true;
-    w->published = false;
+    w->published = w->cancelled = false;
     w->n_objects = object ? 1 : 0;
     w->object = object;
     w->g = wr_self();
@@ -106,7 +106,7 @@ static inline __attribute__((always_inline)) int park(struct wr_wait *w, weir_ti
     if (wr_unlikely(atomic_load_explicit(&g->leaked, memory_order_relaxed)))
         atomic_store_explicit(&g->leaked, false, memory_order_relaxed);
     if (when != WR_NEVER) wr_timer_del(&w->timer);
-    if (c) {
+    if (c && !w->cancelled) {
         wr_lock(&c->lock, WR_RANK_CANCEL);
         if (wr_list_linked(&w->in_cancel)) wr_list_remove(&w->in_cancel);
         wr_unlock(&c->lock, WR_RANK_CANCEL);
@@ -173,7 +173,7 @@ void wr_ready_all(const struct wr_batch *b) {
         return;
     }
     for (struct wr_batch rest = *b; rest.first;) {
-        struct wr_batch ours = wr_batch_mark(&rest, WR_RING / 2);
+        struct wr_batch ours = wr_batch_mark(&rest, WR_BATCH);
         if (!ours.n) continue;
         wr_lock(&wr_sched.lock, WR_RANK_SCHED);
         wr_global_push(&ours);
@@ -189,7 +189,8 @@ void wr_cancel_init(struct wr_cancel *c) {
     wr_list_init(&c->waits);
 }
 
-/* A wait in the list is alive: its goroutine takes it out, under the lock, before it leaves wr_park. */
+/* A wait in the list is alive: its goroutine takes it out, under the lock, before it leaves wr_park; unless we have decided it, which
+ * we say before it wakes, and do not touch it after that. */
 bool wr_cancel_fire(struct wr_cancel *c, int err) {
     struct wr_batch woken = { 0 };
     wr_lock(&c->lock, WR_RANK_CANCEL);
@@ -198,8 +199,9 @@ bool wr_cancel_fire(struct wr_cancel *c, int err) {
         atomic_store_explicit(&c->err, err, memory_order_release);
         for (struct wr_list *l; (l = wr_list_pop(&c->waits));) {
             struct wr_wait *w = wr_container(l, struct wr_wait, in_cancel);
-            struct g *g = w->g;
-            if (wr_claim(w, err)) wr_batch_add(&woken, g);
+            if (!wr_claim(w, err)) continue;
+            w->cancelled = true;
+            wr_batch_wake(&woken, w->g);
         }
     }
     wr_unlock(&c->lock, WR_RANK_CANCEL);

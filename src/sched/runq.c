@@ -26,71 +26,98 @@
  */
 #include "sched/inner.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * The global queue holds pointers by the hundred, in crates, and is no list through the goroutines. To go through such a list is to fetch
+ * each from memory to learn which is the next, and those who are here have been out of the cache for long. Only where there is no memory
+ * for a crate they are linked, behind all crates. sched.lock guards it.
+ */
+#define CRATE (sizeof ((struct wr_crate *)0)->g / sizeof(struct g *))
+#define SPARE_CRATES 64
+
+static struct wr_crate *add_crate(void) {
+    struct wr_crate *c = wr_sched.spare_crates;
+    if (c) wr_sched.spare_crates = c->next, wr_sched.n_spare_crates--;
+    else if (!(c = malloc(sizeof *c))) return NULL;
+    c->next = NULL;
+    c->first = c->end = 0;
+    if (wr_sched.global_tail) wr_sched.global_tail->next = c;
+    else wr_sched.global_head = c;
+    return wr_sched.global_tail = c;
+}
+/* The oldest, which is empty. */
+static void drop_crate(void) {
+    struct wr_crate *c = wr_sched.global_head;
+    if (!(wr_sched.global_head = c->next)) wr_sched.global_tail = NULL;
+    if (wr_sched.n_spare_crates == SPARE_CRATES) {
+        free(c);
+        return;
+    }
+    c->next = wr_sched.spare_crates;
+    wr_sched.spare_crates = c, wr_sched.n_spare_crates++;
+}
+
+static void put(struct g *g) {
+    struct wr_crate *c = wr_sched.global_tail;
+    bool room = !wr_sched.global_rest.n && ((c && c->end < CRATE) || (c = add_crate()));
+    if (wr_likely(room)) c->g[c->end++] = g;
+    else wr_batch_add(&wr_sched.global_rest, g);
+}
+
+/* The oldest; how many there were. */
+static uint32_t take(struct g **to, uint32_t most) {
+    uint32_t n = 0;
+    for (struct wr_crate *c; n < most && (c = wr_sched.global_head);) {
+        uint32_t part = c->end - c->first < most - n ? c->end - c->first : most - n;
+        memcpy(to + n, c->g + c->first, part * sizeof *to);
+        n += part, c->first += part;
+        if (c->first == c->end) drop_crate();
+    }
+    for (struct wr_batch *rest = &wr_sched.global_rest; n < most && rest->n; rest->n--) {
+        to[n++] = rest->first;
+        if (!(rest->first = rest->first->next)) rest->last = NULL;
+    }
+    atomic_fetch_sub_explicit(&wr_sched.global_n, n, memory_order_relaxed);
+    return n;
+}
+
+void wr_global_forget(void) {
+    while (wr_sched.global_head) drop_crate();
+    wr_sched.global_rest = (struct wr_batch){ 0 };
+    atomic_store(&wr_sched.global_n, 0);
+}
+
 void wr_global_push(const struct wr_batch *b) {
-    b->first->next_batch = NULL;
-    b->first->batch_n = b->n;
-    if (wr_sched.global_tail) wr_sched.global_tail->next_batch = b->first;
-    else wr_sched.global_head = b->first;
-    wr_sched.global_tail = b->first;
+    for (struct g *g = b->first, *next; g; g = next) {
+        next = g->next;
+        put(g);
+    }
     atomic_fetch_add(&wr_sched.global_n, b->n); /* the publisher's fence, see worker.c */
 }
 void wr_global_push_one(struct g *g) {
-    struct wr_batch b = { 0 };
-    wr_batch_add(&b, g);
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
-    wr_global_push(&b);
+    put(g);
+    atomic_fetch_add(&wr_sched.global_n, 1); /* its fence, too */
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
-}
-
-/* sched.lock held. The oldest batch. */
-static struct g *take_batch(void) {
-    struct g *g = wr_sched.global_head;
-    if (!g) return NULL;
-    wr_sched.global_head = g->next_batch;
-    if (!g->next_batch) wr_sched.global_tail = NULL;
-    atomic_fetch_sub_explicit(&wr_sched.global_n, g->batch_n, memory_order_relaxed);
-    return g;
-}
-
-/* The oldest of all; the rest of its batch stays first. */
-static struct g *take_one(void) {
-    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
-    struct g *g = wr_sched.global_head, *rest = g ? g->next : NULL;
-    if (rest) {
-        rest->next_batch = g->next_batch;
-        rest->batch_n = g->batch_n - 1;
-        wr_sched.global_head = rest;
-        if (wr_sched.global_tail == g) wr_sched.global_tail = rest;
-        atomic_fetch_sub_explicit(&wr_sched.global_n, 1, memory_order_relaxed);
-    } else {
-        take_batch();
-    }
-    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
-    return g;
 }
 
 /*
- * One; and where p has nothing else, a share of the others: as many batches as fit into it, but one at least. They go to the ring once
- * the lock is free again: each is out of the cache, perhaps in somebody else's. On its way it is in no queue, and who looks finds none and
- * may go to sleep; wr_ring_push_all wakes somebody for it then.
+ * One; and where p has nothing else, a share of the others. They go to the ring once the lock is free again: each is out of the cache,
+ * perhaps in somebody else's. On its way it is in no queue, and who looks finds none and may go to sleep: so somebody is woken for it then.
  */
 struct g *wr_global_pop(struct p *p) {
-    if (!p || !wr_queue_empty(p)) return take_one();
-    struct g *batches = NULL, **end = &batches;
+    struct g *some[1 + WR_RING / 2];
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
-    uint32_t n = 0, share = 1 + atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) /
-                                    (uint32_t)atomic_load_explicit(&wr_sched.procs, memory_order_relaxed);
-    if (share > WR_RING / 2 + 1) share = WR_RING / 2 + 1;
-    for (struct g *g; (g = wr_sched.global_head) && (!n || n + g->batch_n <= share); end = &g->next_batch) {
-        n += g->batch_n;
-        *end = take_batch();
-    }
-    *end = NULL;
+    uint32_t share = 1, all = atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed);
+    if (p && wr_queue_empty(p)) share += all / (uint32_t)atomic_load_explicit(&wr_sched.procs, memory_order_relaxed);
+    uint32_t n = take(some, share < 1 + WR_RING / 2 ? share : 1 + WR_RING / 2);
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
-    for (struct g *first = batches, *next; first; first = next) {
-        next = first->next_batch;
-        wr_ring_push_all(p, &(struct wr_batch){ .first = first, .n = first->batch_n });
-    }
+    if (n < 2) return n ? some[0] : NULL;
+    for (uint32_t i = 0; i < n; i++) wr_ring_push(p, some[i]);
+    wr_fence(); /* the publisher's, see worker.c */
+    wr_wake_worker();
     return wr_ring_pop(p);
 }
 
@@ -109,11 +136,10 @@ static __attribute__((noinline)) void spill(struct p *p, struct g *g, uint64_t h
         wr_ring_push(p, g);
         return;
     }
-    struct wr_batch b = { 0 };
-    for (uint32_t i = 0; i < WR_RING / 2; i++) wr_batch_add(&b, half[i]);
-    wr_batch_add(&b, g);
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
-    wr_global_push(&b);
+    for (uint32_t i = 0; i < WR_RING / 2; i++) put(half[i]);
+    put(g);
+    atomic_fetch_add(&wr_sched.global_n, 1 + WR_RING / 2); /* the publisher's fence, see worker.c */
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
 }
 

@@ -94,9 +94,10 @@ struct wr_wait {
     uint8_t reason;            /* enum wr_reason */
     bool cancellable;          /* by the current context, and by healing; wr_wait_init says true */
     bool published;            /* by wr_wait_publish */
+    bool cancelled;            /* wr_cancel_fire has decided it, and taken it out of the list */
+    struct g *g;
     uint32_t n_objects;        /* 0 or 1; in a select: the number of arms */
     const void *object;        /* the thing waited on; NULL for nil channels and sleep; in a select: the array of weir_arm */
-    struct g *g;
     weir_time since;           /* coarse, 10 ms */
     weir_time contended;       /* the sync room's: since when, exactly; 0: nobody wants to know */
     struct wr_list in_cancel;  /* among the waiters of its context; guarded by that context's wr_cancel.lock */
@@ -131,6 +132,15 @@ struct wr_batch {
 };
 static inline void wr_batch_add(struct wr_batch *b, struct g *g);
 void wr_ready_all(const struct wr_batch *b);
+/* Add, where there may be very many: when so many have come together they are made ready, while they are in the cache; the caller then
+ * begins anew. What is left is for wr_ready_all. Short locks of rank below SCHED may be held, in things that those who wake do not free. */
+#define WR_BATCH 128
+static inline void wr_batch_wake(struct wr_batch *b, struct g *g) {
+    wr_batch_add(b, g);
+    if (b->n < WR_BATCH) return;
+    wr_ready_all(b);
+    *b = (struct wr_batch){ 0 };
+}
 
 /* ---- Cancelling --------------------------------------------------------------------------------- */
 
@@ -183,13 +193,7 @@ struct g {
     _Atomic uint32_t futex;         /* foreign threads sleep here */
     void *tsan, *asan;              /* fibers of the sanitizers */
     unsigned valgrind;
-    union {
-        struct wr_list in_foreign;  /* foreign threads: in sched's list */
-        struct {                    /* others, if first of a batch in the global queue: */
-            struct g *next_batch;
-            uint32_t batch_n;       /* how many the batch has */
-        };
-    };
+    struct wr_list in_foreign;      /* foreign threads: in sched's list */
     pthread_t thread;               /* and themselves */
 };
 

@@ -280,6 +280,8 @@ void wr_world_visit(const struct wr_world_visitor *v) {
     v->dead((uintptr_t)world.slots, (uintptr_t)(world.known + world.cap));
     for (int i = 0, n = atomic_load(&wr_sched.made_ps); i < n; i++) v->opaque(wr_sched.ps[i]);
     for (const struct m *m = wr_sched.all_ms; m; m = m->next_m) v->opaque(m);
+    for (const struct wr_crate *c = wr_sched.global_head; c; c = c->next) v->opaque(c);
+    for (const struct wr_crate *c = wr_sched.spare_crates; c; c = c->next) v->opaque(c);
     uint32_t n = atomic_load(&world.n);
     for (uint32_t i = 0; i < n && i < world.cap; i++)
         if (atomic_load(&world.slots[i].there) == atomic_load(&world.phase)) visit_thread(&world.slots[i]);

@@ -107,6 +107,28 @@ static int uses_channels(void *arg) {
 }
 PLAIN_TEST(channels_and_goroutines) { each_allocation_fails(uses_channels); }
 
+static void is_woken(int_chan ch, _Atomic int *woken) {
+    if (weir_recv(ch, NULL) == -EPIPE) ++*woken;
+}
+static int wakes_many(void *arg) {
+    _Atomic int woken = 0;
+    int n = 0;
+    int_chan ch;
+    int no_chan = weir_make_try(&ch, 0);
+    if (no_chan) return no_chan == -ENOMEM ? 0 : 15;
+    for (; n < 400; n++) {
+        int e = weir_go(is_woken, ch, &woken);
+        if (!DOCUMENTED(e)) return 16;
+        if (e) break;
+    }
+    test_until_n_parked((size_t)n, "chan receive");
+    weir_close(ch);
+    while (weir_count() > 1) weir_yield();
+    weir_release(ch);
+    return woken == n ? 0 : 17;
+}
+PLAIN_TEST(many_are_woken) { each_allocation_fails(wakes_many); }
+
 static int uses_contexts(void *arg) {
     static const char key;
     weir_ctx *a = weir_ctx_with_cancel(NULL), *b = weir_ctx_with_timeout(a, WEIR_HOUR),

@@ -93,24 +93,82 @@ static void push_batch(struct g *all, int from, int n) {
     wr_global_push(&b);
 }
 
-PLAIN_TEST(batches_of_the_global_queue_move_whole) {
+PLAIN_TEST(the_global_queue_gives_first_what_came_first) {
     struct p *p = a_p(0);
-    struct g *all = some_g(200);
+    enum { N = 126 * 150 }; /* crates full to the last place, and more of them than are kept */
+    struct g *all = some_g(N);
     atomic_store(&wr_sched.procs, 4);
-    push_batch(all, 0, 100); /* more than a share, but there must be one */
-    push_batch(all, 100, 100);
-    CHECK_EQ(wr_global_pop(p)->id, 0);
-    CHECK_EQ(atomic_load(&wr_sched.global_n), 100);
-    for (int i = 1; i < 100; i++) CHECK_EQ(pop(p), i);
-    CHECK_EQ(pop(p), -1);
-    CHECK_EQ(wr_global_pop(NULL)->id, 100); /* one by one: the rest stays, and first */
-    push_batch(all, 0, 2);
-    for (int i = 101; i < 200; i++) CHECK_EQ(wr_global_pop(NULL)->id, i);
-    push_batch(all, 2, 1); /* behind what is left of an only batch */
-    for (int i = 0; i < 3; i++) CHECK_EQ(wr_global_pop(NULL)->id, i);
+    int pushed = 0, popped = 0;
+    while (popped < N) {
+        for (int n = 1 + pushed % 300; n > 0 && pushed < N; n--, pushed++)
+            if (n % 2) wr_global_push_one(&all[pushed]);
+            else push_batch(all, pushed, 1);
+        for (int n = pushed == N ? N : pushed % 97; n > 0 && popped < pushed; n--) {
+            CHECK_EQ(wr_global_pop(NULL)->id, popped);
+            popped++;
+        }
+        if (popped == pushed) continue;
+        uint32_t share = 1 + (uint32_t)(pushed - popped) / 4;
+        if (share > 1 + WR_RING / 2) share = 1 + WR_RING / 2;
+        CHECK_EQ(wr_global_pop(p)->id, popped);
+        popped++;
+        for (uint32_t i = 1; i < share; i++, popped++) CHECK_EQ(pop(p), popped);
+        CHECK_EQ(pop(p), -1);
+        CHECK_EQ(atomic_load(&wr_sched.global_n), pushed - popped);
+    }
+    CHECK_EQ(popped, N);
+    CHECK(wr_global_pop(p) == NULL && wr_global_pop(NULL) == NULL);
+    CHECK_EQ(atomic_load(&wr_sched.global_n), 0);
+    push_batch(all, 0, N);
+    for (int i = 0; i < N; i++) CHECK_EQ(wr_global_pop(NULL)->id, i);
+    CHECK_EQ(wr_sched.n_spare_crates, 64);
+    push_batch(all, 0, 1000);
+    wr_global_forget();
+    CHECK(wr_global_pop(p) == NULL);
+    free(all), free(p);
+}
+
+/* malloc in front of the C library's: glibc only, without sanitizers. */
+#if defined(__GLIBC__) && !defined(TEST_TSAN) && !defined(TEST_ASAN)
+void *__libc_malloc(size_t);
+static bool no_memory;
+void *malloc(size_t n) { return no_memory ? NULL : __libc_malloc(n); }
+#endif
+
+PLAIN_TEST(the_global_queue_loses_none_without_memory) {
+#if defined(__GLIBC__) && !defined(TEST_TSAN) && !defined(TEST_ASAN)
+    struct p *p = a_p(0);
+    struct g *all = some_g(1000);
+    atomic_store(&wr_sched.procs, 4);
+    push_batch(all, 0, 100);
+    no_memory = true;
+    push_batch(all, 100, 200); /* the rest of a crate, and no other */
+    no_memory = false;
+    push_batch(all, 300, 100);
+    CHECK_EQ(wr_sched.global_rest.n, 400 - 126);
+    for (int i = 0; i < 300; i++) CHECK_EQ(wr_global_pop(NULL)->id, i);
+    CHECK_EQ(wr_global_pop(p)->id, 300);
+    for (int i = 301; i < 326; i++) CHECK_EQ(pop(p), i);
+    for (int i = 326; i < 400; i++) CHECK_EQ(wr_global_pop(NULL)->id, i);
+    CHECK(wr_global_pop(p) == NULL);
+    push_batch(all, 400, 300); /* and in crates again */
+    CHECK_EQ(wr_sched.global_rest.n, 0);
+    for (int i = 400; i < 700; i++) CHECK_EQ(wr_global_pop(NULL)->id, i);
+    wr_sched.spare_crates = NULL, wr_sched.n_spare_crates = 0;
+    for (int round = 0; round < 2; round++) {
+        no_memory = true;
+        push_batch(all, 0, 2);
+        no_memory = false;
+        CHECK_EQ(wr_sched.global_rest.n, 2);
+        if (round == 0) CHECK_EQ(wr_global_pop(NULL)->id, 0), CHECK_EQ(wr_global_pop(NULL)->id, 1);
+    }
+    wr_global_forget();
     CHECK(wr_global_pop(p) == NULL);
     CHECK_EQ(atomic_load(&wr_sched.global_n), 0);
     free(all), free(p);
+#else
+    SKIP("malloc cannot be made to fail here");
+#endif
 }
 
 PLAIN_TEST(who_has_something_takes_but_one_from_the_global_queue) {
