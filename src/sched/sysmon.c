@@ -102,7 +102,7 @@ void *wr_sysmon_main(void *arg) {
         seen_fired = fired;
         if (stale && wr_timers_first() < now - WEIR_MILLISECOND) { /* else somebody is at work on them, between goroutines */
             wr_outside_begin();
-            wr_timers_run_all(now, INT_MAX);
+            wr_timers_run_all(now, WR_EVENTS); /* no more at once than there is room for elsewhere: each has a stack from then on */
             wr_outside_end();
         }
         see_to_poller();
