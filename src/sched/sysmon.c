@@ -6,7 +6,6 @@
  */
 #include "sched/inner.h"
 
-#include <limits.h>
 #include <linux/membarrier.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
