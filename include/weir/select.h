@@ -18,10 +18,8 @@ enum weir_arm_kind_ {
 typedef struct weir_arm {
     uint8_t kind_;
     bool done_;           /* weir_on_done: its channel's end is no error */
-    uint8_t pad_[2];
-    uint32_t order_;      /* select's permutations of the arms live here, so that */
-    uint32_t visit_;      /* a select of any size allocates nothing */
-    uint32_t pad2_;
+    uint16_t order_;      /* select's permutations of the arms live here, so that */
+    uint16_t visit_;      /* a select of any size allocates nothing */
     union {
         weir_chan *chan_;
         weir_timer *timer_;
@@ -36,7 +34,7 @@ typedef struct weir_arm {
         char value_[16];  /* send: a copy of the value */
         uint64_t align_[2];
     };
-    void *wait_[6];       /* the arm's place in the channel's queue while the select sleeps */
+    void *wait_[5];       /* the arm's place in the channel's queue while the select sleeps */
 } weir_arm;
 
 /*
@@ -58,8 +56,9 @@ typedef struct weir_arm {
  */
 #define weir_select(...)                                                                            \
     weir_result_(__extension__({                                                                    \
-        weir_arm weir_arms[] = { weir_arm_none_() __VA_OPT__(, ) __VA_ARGS__ };                     \
-        weir_selectv(weir_arms + 1, sizeof weir_arms / sizeof weir_arms[0] - 1);                    \
+        __VA_OPT__(weir_arm weir_arms[] = { __VA_ARGS__ };)                                         \
+        weir_selectv((weir_arm *)(__VA_OPT__(weir_arms) + 0),                                       \
+                     __VA_OPT__(sizeof weir_arms / sizeof weir_arms[0]) + 0);                       \
     }))
 /* Dropping what a statement expression yields is no offence to the compiler; dropping this is. */
 WEIR_MUST_USE_ static inline int weir_result_(int result) { return result; }
@@ -71,18 +70,17 @@ WEIR_API_ WEIR_MUST_USE_ int weir_selectv(weir_arm *arms, size_t n);
 /* How this goroutine's last select ended: -EPIPE if the arm fired because its channel is closed, else 0. */
 WEIR_API_ int weir_select_error(void);
 
-static inline weir_arm weir_arm_none_(void) {
-    weir_arm a = {};
-    return a;
-}
+/* Field by field: cleared as a whole, an arm is built elsewhere and copied, which takes longer than all the rest of a select. */
 static inline weir_arm weir_arm_(enum weir_arm_kind_ kind, weir_chan *ch, void *elem, bool *ok) {
-    weir_arm a = {};
-    a.kind_ = (uint8_t)kind, a.chan_ = ch, a.elem_ = elem, a.ok_ = ok;
+    weir_arm a;
+    a.kind_ = (uint8_t)kind, a.done_ = false, a.order_ = a.visit_ = 0;
+    a.chan_ = ch, a.elem_ = elem, a.ok_ = ok;
+    a.align_[0] = a.align_[1] = 0;
+    a.wait_[0] = a.wait_[1] = a.wait_[2] = a.wait_[3] = a.wait_[4] = NULL;
     return a;
 }
 static inline weir_arm weir_arm_send_(weir_chan *ch, const void *value, size_t size) {
-    weir_arm a = {};
-    a.kind_ = WEIR_ARM_SEND_, a.chan_ = ch;
+    weir_arm a = weir_arm_(WEIR_ARM_SEND_, ch, NULL, NULL);
     __builtin_memcpy(a.value_, value, size);
     return a;
 }
@@ -92,19 +90,17 @@ static inline weir_arm weir_on_done(weir_ctx *ctx) {
     return a;
 }
 static inline weir_arm weir_on_after(weir_duration d) {
-    weir_arm a = {};
-    a.kind_ = WEIR_ARM_AFTER_, a.after_ = d;
+    weir_arm a = weir_arm_(WEIR_ARM_AFTER_, NULL, NULL, NULL);
+    a.after_ = d;
     return a;
 }
 static inline weir_arm weir_on_timer(weir_timer *t) {
-    weir_arm a = {};
-    a.kind_ = WEIR_ARM_TIMER_, a.timer_ = t;
+    weir_arm a = weir_arm_(WEIR_ARM_TIMER_, NULL, NULL, NULL);
+    a.timer_ = t;
     return a;
 }
 static inline weir_arm weir_on_default(void) {
-    weir_arm a = {};
-    a.kind_ = WEIR_ARM_DEFAULT_;
-    return a;
+    return weir_arm_(WEIR_ARM_DEFAULT_, NULL, NULL, NULL);
 }
 
 WEIR_END_

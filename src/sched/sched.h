@@ -86,7 +86,7 @@ struct wr_node {
     int32_t code;          /* what the claim writes when this node wins; > 0 */
     int32_t extra;         /* room's own: closed, … */
 };
-_Static_assert(sizeof(struct wr_node) <= 6 * sizeof(void *), "fits into weir_arm.wait_");
+_Static_assert(sizeof(struct wr_node) <= 5 * sizeof(void *), "fits into weir_arm.wait_");
 
 /* What a goroutine waits for. Everything that dumps, cancels or proves leaks reads this and nothing else. */
 struct wr_wait {
