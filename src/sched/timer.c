@@ -85,8 +85,8 @@ bool wr_timer_del(struct wr_timer *timer) {
         bool here = atomic_load_explicit(&timer->heap, memory_order_relaxed) == t;
         if (here) {
             bool was_first = timer->index == 0;
-            atomic_store_explicit(&timer->heap, NULL, memory_order_relaxed);
             take_out(t, timer);
+            atomic_store_explicit(&timer->heap, NULL, memory_order_release); /* last: who reads it may add the timer elsewhere */
             if (was_first) publish_first(t);
         }
         wr_unlock(&t->lock, WR_RANK_TIMERS);

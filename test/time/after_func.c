@@ -3,6 +3,8 @@
 
 #include <stdatomic.h>
 
+#include "threads.h"
+
 typedef WEIR_CHAN(int) int_chan;
 static _Atomic int calls, running;
 static _Atomic uint64_t called_by;
@@ -165,6 +167,51 @@ TEST(each_is_called_when_it_was_moved_to_last) {
             weir_timer_free(moved[i].timer);
         }
     }
+}
+/* Each of them may find the timer unarmed while another takes it out of his heap, and arm it in a heap of its own. */
+enum { FAR = 60 };
+static _Atomic int turns_left;
+static void stop_and_reset(weir_timer *t, uint64_t random) {
+    weir_timer *far[FAR];
+    for (int i = 0; i < FAR; i++) {
+        far[i] = weir_after_func(WEIR_HOUR + i * WEIR_SECOND, notes, NULL);
+        CHECK(far[i] != NULL);
+    }
+    while (turns_left-- > 0) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        weir_duration d = (weir_duration)(random >> 40) % (FAR * WEIR_SECOND);
+        if (random >> 63) weir_timer_stop(t);
+        else weir_timer_reset(t, (random >> 61) & 3 ? WEIR_HOUR + d : d % 20000);
+    }
+    for (int i = 0; i < FAR; i++) {
+        CHECK(weir_timer_stop(far[i]));
+        weir_timer_free(far[i]);
+    }
+    running--;
+}
+static void *stop_and_reset_in_thread(void *t) {
+    stop_and_reset(t, 4);
+    return NULL;
+}
+TEST(stops_and_resets_of_many_meet) {
+    weir_procs(4);
+    weir_timer *t = weir_after_func(WEIR_HOUR, notes, NULL);
+    CHECK(t != NULL);
+    turns_left = (int)TEST_SCALE(4000000);
+    running = 4;
+    for (uint64_t i = 1; i < 4; i++) TEST_GO(stop_and_reset, t, i);
+    pthread_t thread = thread_start(stop_and_reset_in_thread, t);
+    TEST_UNTIL(running == 0);
+    thread_end(thread);
+    weir_timer_stop(t);
+    settle();
+    calls = 0;
+    CHECK(!weir_timer_reset(t, WEIR_HOUR));
+    CHECK(weir_timer_reset(t, WEIR_MILLISECOND));
+    TEST_UNTIL(calls == 1);
+    settle();
+    CHECK_EQ(calls, 1);
+    weir_timer_free(t);
 }
 TEST(it_has_no_tick) {
     weir_timer *t = weir_after_func(0, notes, NULL);
