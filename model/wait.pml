@@ -41,7 +41,7 @@
  *   fails  -DBREAK_HEAP_WORD       wr_timers_run clears the heap word before it fires
  *   fails  -DBREAK_CHANNEL_LOCK    it goes without the channel's lock, as its node is not in the queue any more
  *   fails  -DBREAK_QUEUED_LATE     it queues its nodes after it has dropped the locks under which it looked
- *   fails  -DPLAIN_RECV -DBREAK_LOOK_ENDED   wr_park does not look whether the context has ended
+ *   fails  -DPLAIN_RECV -DBREAK_LOOK_ONCE    wr_park does not look again, with the lock, whether the context has ended
  */
 #ifdef PLAIN_RECV
 #define CHANNELS 1
@@ -134,13 +134,21 @@ inline leave(c) {
 }
 
 inline park_until() {
-    lock(context);
-    mine = ended;
-#ifdef BREAK_LOOK_ENDED
-    mine = false;
+    listed = false;
+    if
+    :: ended -> mine = true
+    :: !ended ->
+#ifdef BREAK_LOOK_ONCE
+        mine = false;
 #endif
-    linked = !mine;
-    unlock(context);
+        lock(context);
+#ifndef BREAK_LOOK_ONCE
+        mine = ended;
+#endif
+        linked = !mine;
+        listed = !mine;
+        unlock(context)
+    fi;
     if
     :: mine ->
         claim(CANCELLED);
@@ -178,15 +186,15 @@ inline park_until() {
     fi
 #else
     if
-    :: !told -> lock(context); linked = false; unlock(context)
-    :: told
+    :: listed && !told -> lock(context); linked = false; unlock(context)
+    :: else
     fi
 #endif
 }
 
 active proctype waiter() {
     byte arm, why;
-    bool won, mine;
+    bool won, mine, listed;
     lock_all();
     try_arms();
     if

@@ -7,7 +7,7 @@
 /*
  * Each look at the word takes its line away from whoever has the lock, and with it what lies beside the lock, which he is about to write.
  * So who waits looks less and less often; a holder who takes it again and again, as in a channel that many use, works undisturbed
- * meanwhile. A pause is 15 to 50 ns; all of them are 10 to 30 us, which no lock is held for: then its holder has lost the processor.
+ * meanwhile. A pause is 15 to 50 ns; all of them are 6 to 20 us: few locks are held for longer, unless their holder has lost the processor.
  */
 #define MOST_PAUSES 128
 #define PAUSING 9

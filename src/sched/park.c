@@ -58,7 +58,8 @@ static void sleep_foreign(struct g *g, struct wr_wait *w, weir_time until) {
 static inline __attribute__((always_inline)) int park(struct wr_wait *w, weir_time when, weir_time *slept_from) {
     struct g *g = w->g;
     int saved_errno = errno;
-    bool mine = false; /* nobody will make us ready: we decided ourselves */
+    bool mine = false;   /* nobody will make us ready: we decided ourselves */
+    bool listed = false; /* among the waits of c */
     struct wr_cancel *c = w->cancellable ? g->cancel : NULL;
     if (wr_likely(!g->foreign)) refuse_in_handler(wr_m(), g);
 #ifdef WEIR_DEBUG
@@ -67,10 +68,14 @@ static inline __attribute__((always_inline)) int park(struct wr_wait *w, weir_ti
     wr_check_held(g);
     wr_dawdle();
     if (c) {
-        wr_lock(&c->lock, WR_RANK_CANCEL);
-        int err = atomic_load_explicit(&c->err, memory_order_relaxed);
-        if (!err) wr_list_append(&c->waits, &w->in_cancel);
-        wr_unlock(&c->lock, WR_RANK_CANCEL);
+        int err = atomic_load_explicit(&c->err, memory_order_acquire);
+        if (!err) {
+            wr_lock(&c->lock, WR_RANK_CANCEL);
+            err = atomic_load_explicit(&c->err, memory_order_relaxed);
+            listed = err == 0;
+            if (listed) wr_list_append(&c->waits, &w->in_cancel);
+            wr_unlock(&c->lock, WR_RANK_CANCEL);
+        } /* else it may be held for long: who ends it wakes all others meanwhile */
         if (err) mine = wr_claim(w, err);
     }
     if (when != WR_NEVER && !g->foreign && !mine) {
@@ -106,7 +111,7 @@ static inline __attribute__((always_inline)) int park(struct wr_wait *w, weir_ti
     if (wr_unlikely(atomic_load_explicit(&g->leaked, memory_order_relaxed)))
         atomic_store_explicit(&g->leaked, false, memory_order_relaxed);
     if (when != WR_NEVER) wr_timer_del(&w->timer);
-    if (c && !w->cancelled) {
+    if (listed && !w->cancelled) {
         wr_lock(&c->lock, WR_RANK_CANCEL);
         if (wr_list_linked(&w->in_cancel)) wr_list_remove(&w->in_cancel);
         wr_unlock(&c->lock, WR_RANK_CANCEL);

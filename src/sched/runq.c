@@ -85,6 +85,8 @@ static uint32_t take(struct g **to, uint32_t most) {
 
 void wr_global_forget(void) {
     while (wr_sched.global_head) drop_crate();
+    for (struct wr_crate *c; (c = wr_sched.spare_crates); free(c)) wr_sched.spare_crates = c->next;
+    wr_sched.n_spare_crates = 0;
     wr_sched.global_rest = (struct wr_batch){ 0 };
     atomic_store(&wr_sched.global_n, 0);
 }

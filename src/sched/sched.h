@@ -56,7 +56,7 @@ struct wr_timers; /* a heap: one for each processor, one for threads without */
  * A timer is embedded in what waits for it; all fields are the heap's. fire() is called once `when` has
  * passed, on a worker, on no goroutine:
  * - in_lock: with the heap's lock held (rank TIMERS), so wr_timer_del knows exactly whether it ran; it may claim,
- *   send to channels, spawn and ready, but must not add or delete timers. A result > 0 re-arms the timer for that time.
+ *   send to channels, spawn and ready, but must not add, move or delete timers. A result > 0 re-arms the timer for that time.
  * - else: without locks, after the timer has left the heap; the result is ignored. Whoever embeds it sees to its lifetime.
  */
 struct wr_timer {

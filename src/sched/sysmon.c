@@ -103,6 +103,7 @@ void *wr_sysmon_main(void *arg) {
             wr_outside_begin();
             wr_timers_run_all(now, WR_EVENTS); /* no more at once than there is room for elsewhere: each has a stack from then on */
             wr_outside_end();
+            seen_fired = atomic_load_explicit(&wr_sched.timers_fired, memory_order_relaxed);
         }
         see_to_poller();
         void (*tick)(weir_time) = atomic_load_explicit(&hook_tick, memory_order_acquire);

@@ -120,6 +120,25 @@ TEST(children_come_and_go_while_their_parent_ends) {
     }
 }
 
+static void parks_under(weir_ctx *ctx, _Atomic bool *done) {
+    weir_with(ctx) CHECK_EQ(weir_sleep(WEIR_HOUR), -ECANCELED);
+    atomic_store(done, true);
+}
+/* Who ends it holds that for as long as there are others to wake. */
+TEST(who_parks_under_an_ended_context_does_not_wait_for_its_lock) {
+    _Atomic bool done = false;
+    weir_ctx *ctx = weir_ctx_with_cancel(NULL);
+    struct wr_lock *lock = &wr_ending_of(ctx)->cancel.lock;
+    weir_procs(2);
+    weir_ctx_cancel(ctx);
+    wr_lock_unranked(lock);
+    TEST_GO(parks_under, ctx, &done);
+    while (!atomic_load(&done)) sched_yield();
+    wr_unlock_unranked(lock);
+    TEST_UNTIL(weir_count() == 1);
+    weir_ctx_release(ctx);
+}
+
 static void ask_for_done(weir_ctx *ctx, weir_chan **out, weir_wg *wg) {
     *out = weir_chan_of(weir_ctx_done(ctx));
     CHECK_EQ(weir_chan_recv(*out, NULL), -EPIPE);
