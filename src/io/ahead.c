@@ -166,7 +166,7 @@ int64_t wr_io_ahead_of(int fd, void *to, size_t n, bool look) {
     if (!a || !e->made || e->listens) return 0;
     wr_lock(&e->lock, WR_RANK_SYNC);
     int64_t taken = wr_received_take(a, to, n, look);
-    if (taken > 0 && !a->asked) atomic_fetch_add_explicit(&e->sides[WR_READ].edges, 2, memory_order_release);
+    if (taken > 0 && !a->asked) wr_count(&e->sides[WR_READ].edges, 2);
     if (!taken) taken = !look ? nothing(a) : a->error ? a->error : a->asked ? -EAGAIN : 0;
     wr_unlock(&e->lock, WR_RANK_SYNC);
     return taken;

@@ -82,7 +82,7 @@ struct entry *wr_entry_from(int *fd) {
 /* Lock held. */
 static struct g *claim_first(struct side *side) {
     for (struct wr_list *l; (l = wr_list_pop(&side->queue));) {
-        atomic_fetch_sub_explicit(&side->waiting, 1, memory_order_relaxed);
+        wr_count(&side->waiting, -1u);
         struct wr_node *node = wr_container(l, struct wr_node, link);
         struct g *g = node->wait->g;
         if (wr_claim(node->wait, node->code)) return g;
@@ -91,7 +91,7 @@ static struct g *claim_first(struct side *side) {
 }
 
 struct g *wr_entry_edge(struct side *side) {
-    atomic_fetch_add_explicit(&side->edges, 2, memory_order_release);
+    wr_count(&side->edges, 2);
     return claim_first(side);
 }
 
@@ -201,7 +201,7 @@ static void forget_goroutines(struct entry *e, int fd) {
             next = l->next;
             if (wr_container(l, struct wr_node, link)->wait->g->foreign) continue;
             wr_list_remove(l);
-            atomic_fetch_sub_explicit(&e->sides[i].waiting, 1, memory_order_relaxed);
+            wr_count(&e->sides[i].waiting, -1u);
         }
     uint64_t users = atomic_load_explicit(&e->users, memory_order_relaxed), rest;
     do rest = users & ~(A_THREAD - 1);
@@ -261,7 +261,7 @@ static void place_leave(struct place *p) {
     wr_lock(&p->entry->lock, WR_RANK_SYNC);
     if (wr_list_linked(&p->node.link)) {
         wr_list_remove(&p->node.link);
-        atomic_fetch_sub_explicit(&p->side->waiting, 1, memory_order_relaxed);
+        wr_count(&p->side->waiting, -1u);
     }
     wr_unlock(&p->entry->lock, WR_RANK_SYNC);
 }
@@ -281,7 +281,7 @@ static int place_take(struct place *p, struct wr_wait *w, struct entry *e, enum 
         error = -EALREADY;
     } else {
         wr_list_append(&p->side->queue, &p->node.link);
-        atomic_fetch_add_explicit(&p->side->waiting, 1, memory_order_relaxed);
+        wr_count(&p->side->waiting, 1);
     }
     wr_unlock(&e->lock, WR_RANK_SYNC);
     return error;

@@ -12,7 +12,7 @@
 struct side {
     _Atomic uint32_t edges;    /* twice as many as there have been; changed under the lock */
     _Atomic uint32_t empty;    /* the count at which there was nothing left: no use in trying before the next */
-    _Atomic uint32_t waiting;  /* length of the queue, to be read without the lock */
+    _Atomic uint32_t waiting;  /* length of the queue; changed under the lock, too */
     int next_accepted;         /* of a connection that nobody has taken yet, its reading side: the one after it; the listener's lock guards it */
     struct wr_list queue;      /* wr_node, oldest first */
 };
@@ -30,6 +30,11 @@ struct entry {
     _Atomic(struct wr_ahead *) ahead; /* NULL: the ring has never been asked for anything here; stays for good */
     struct side sides[2];
 };
+
+/* Lock held, which is all that keeps others from changing it as well. */
+static inline void wr_count(_Atomic uint32_t *count, uint32_t more) {
+    atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + more, memory_order_release);
+}
 
 /* NULL: no memory, or not a number that a descriptor can have here. */
 struct entry *wr_entry_of(int fd);
