@@ -132,9 +132,14 @@ void wr_ctx_end(struct wr_ending *e, int err, int cause) {
     /* `late` are those that somebody else has ended; they leave the list of ours for one of their own. */
     struct wr_ending *ours = NULL, *late = NULL;
     while (taken.first) {
-        struct wr_ending *child = taken.first;
-        bool was_ours = end_one(child, err, cause, &taken);
+        struct wr_ending *child = taken.first, *last = taken.last;
+        bool was_ours = end_one(child, err, cause, &taken), leaf = taken.last == last;
         if (!(taken.first = child->next)) taken.last = NULL;
+        if (was_ours && leaf) { /* whoever it has woken may be waiting for that already */
+            settle(child);
+            weir_ctx_release(&child->ctx);
+            continue;
+        }
         struct wr_ending **list = was_ours ? &ours : &late;
         child->next = *list, *list = child;
     }

@@ -139,6 +139,30 @@ TEST(who_parks_under_an_ended_context_does_not_wait_for_its_lock) {
     weir_ctx_release(ctx);
 }
 
+static _Atomic bool cancelled_too;
+static void waits_for_the_other(struct wr_ctx_watch *w) {
+    while (!atomic_load(&cancelled_too)) sched_yield();
+}
+static void cancels_when_ended(weir_ctx *ctx) {
+    CHECK_EQ(weir_recv(weir_ctx_done(ctx), NULL), -EPIPE);
+    weir_ctx_cancel(ctx);
+    weir_ctx_release(ctx);
+    atomic_store(&cancelled_too, true);
+}
+/* Their parent's end has come past it, though not to its own end. */
+TEST(who_cancels_a_child_that_has_ended_does_not_wait_for_its_siblings) {
+    weir_procs(2);
+    weir_ctx *parent = weir_ctx_with_cancel(NULL), *child = weir_ctx_with_cancel(parent), *sibling = weir_ctx_with_cancel(parent);
+    struct wr_ctx_watch watch = { .ended = waits_for_the_other };
+    CHECK(wr_ctx_watch(wr_ending_of(sibling), &watch));
+    TEST_GO(cancels_when_ended, child);
+    test_until_n_parked(1, "chan receive");
+    weir_ctx_cancel(parent);
+    CHECK(cancelled_too);
+    TEST_UNTIL(weir_count() == 1);
+    weir_ctx_release(sibling), weir_ctx_release(parent);
+}
+
 static void ask_for_done(weir_ctx *ctx, weir_chan **out, weir_wg *wg) {
     *out = weir_chan_of(weir_ctx_done(ctx));
     CHECK_EQ(weir_chan_recv(*out, NULL), -EPIPE);
