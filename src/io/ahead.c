@@ -21,6 +21,7 @@
 
 #include <sched.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- What requests say ----------------------------------------------------------------------------- */
@@ -121,13 +122,20 @@ static void wait_for_last_word(struct entry *e, bool for_good) {
 
 /*
  * The socket is the request's too, and is closed when that has ended. Of a connection the peer learns of it then; a listener's address must
- * be free when it has been closed, so there the last word is waited for.
+ * be free when it has been closed, so there the last word is waited for. The kernel says it before it lets go of the socket, in the same
+ * stretch of work, some hundred nanoseconds later, and tells nobody of that; it gets so much time that it must have been interrupted to
+ * take longer.
  */
+#define LETS_GO (200 * WEIR_MICROSECOND)
 void wr_ahead_close(struct entry *e) {
     struct wr_ahead *a = wr_ahead(e);
     if (!a) return;
-    if (wr_ring() && e->listens) wait_for_last_word(e, false);
-    else if (wr_ring()) (void)end_request(e, false);
+    if (wr_ring() && e->listens) {
+        wait_for_last_word(e, false);
+        nanosleep(&(struct timespec){ .tv_nsec = LETS_GO }, NULL);
+    } else if (wr_ring()) {
+        (void)end_request(e, false);
+    }
     int accepted[64], n = 0;
     do {
         wr_lock(&e->lock, WR_RANK_SYNC);
