@@ -13,7 +13,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "profile/profile.h"
 
@@ -39,6 +41,7 @@ static struct {
     unsigned generation;     /* of the thread in charge */
     bool there;              /* that there is one */
     pthread_t thread;
+    int tid;                 /* of that; it tells itself */
     int at_work;             /* the duty that it does just now; -1: none */
     bool calling;            /* and is in the user's function */
     unsigned calls;          /* that have returned */
@@ -148,6 +151,7 @@ static void *watch_main(void *arg) {
     prctl(PR_SET_NAME, "weir watch", 0, 0, 0);
     wr_helper_joins();
     lock();
+    state.tid = (int)syscall(SYS_gettid);
     while (generation == state.generation) {
         int which = next_duty();
         weir_time due = which < 0 ? WR_NEVER : state.duties[which].due;
@@ -204,7 +208,7 @@ void wr_watch_stop(void) {
     unlock();
     if (!there) return;
     if (calling) pthread_detach(thread);
-    else pthread_join(thread, NULL);
+    else wr_thread_join(thread, state.tid);
 }
 
 /* ---- The calls ---------------------------------------------------------------------------------------------- */

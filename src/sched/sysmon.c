@@ -164,6 +164,6 @@ int wr_sysmon_start(void) {
 void wr_sysmon_stop(void) {
     if (!wr_sched.sysmon_made) return;
     wr_sysmon_nudge();
-    pthread_join(wr_sched.sysmon, NULL);
+    wr_thread_join(wr_sched.sysmon, wr_sched.sysmon_tid);
     wr_sched.sysmon_made = false;
 }

@@ -210,7 +210,8 @@ int wr_world_stop(weir_duration patience, const void *frame, char *why, size_t s
     atomic_store(&world.phase, phase);
     weir_time start = wr_now(), answer_by = start + patience + 200 * WEIR_MILLISECOND;
     missing_since = start + 2 * WEIR_MILLISECOND;
-    /* Twice: the first time a thread may have been listed as stopped that had just made one, which was not listed. */
+    /* Twice: the first time a thread may have been listed as stopped that had just made one, which was not listed. And a list that is
+     * cut short, since a thread has ended while it was written, is not complete: that thread is in it, and does not answer. */
     for (int complete = 0;;) {
         uint32_t n = atomic_load(&world.n);
         missing = false;

@@ -1,4 +1,7 @@
 /* weir_run, weir_start, weir_stop: what starts, what is left afterwards, and doing it again. */
+#include "sched/inner.h"
+#undef errno
+#define errno (*weir_errno_())
 #include "sched_test.h"
 
 #include <poll.h>
@@ -259,6 +262,33 @@ PLAIN_TEST(a_run_can_follow_a_run) {
 }
 
 /* works() waits until it is alone, so the others must be none of its run. */
+/* Else the next run takes them for threads of the program's, and never finds a deadlock. */
+PLAIN_TEST(the_threads_of_a_run_are_gone_after_it) {
+    (void)weir_run(returns_it, NULL); /* a sanitizer may start a thread with it, which stays */
+    int before = wr_threads_now();
+    for (int i = 0; i < TEST_SCALE(300); i++) {
+        CHECK_EQ(weir_run(returns_it, NULL), 0);
+        CHECK_EQ(wr_threads_now(), before);
+    }
+}
+
+static void *stays_until(void *arg) {
+    while (!*(_Atomic bool *)arg) {}
+    return NULL;
+}
+/* The kernel lists threads in the order of their birth, and stops at one that is just ending. */
+PLAIN_TEST(a_thread_that_ends_hides_none_that_is_younger) {
+    for (int i = 0; i < TEST_SCALE(2000); i++) {
+        _Atomic bool first = false, second = false;
+        pthread_t older = thread_start(stays_until, (void *)&first), younger = thread_start(stays_until, (void *)&second);
+        first = true;
+        for (int looks = 0; looks < 20; looks++) CHECK_GE(wr_threads_now(), 2);
+        second = true;
+        CHECK_EQ(pthread_join(older, NULL), 0);
+        CHECK_EQ(pthread_join(younger, NULL), 0);
+    }
+}
+
 PLAIN_TEST(a_run_can_follow_one_that_left_goroutines_behind) {
     test_ignore_leaks();
     ch = weir_make(int_chan, 0);
