@@ -204,14 +204,16 @@ static struct g *find_runnable(struct m *m) {
         if (tick % 61 == 0) poll_now(p);
         struct g *g = NULL;
         if (atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) > 0 && tick % 61 == 0) g = wr_global_pop(p);
-        if (!g) g = atomic_exchange_explicit(&p->runnext, NULL, memory_order_acq_rel);
+        if (!g && atomic_load_explicit(&p->runnext, memory_order_relaxed)) g = atomic_exchange_explicit(&p->runnext, NULL, memory_order_acq_rel);
         if (!g) g = wr_ring_pop(p);
         if (!g && atomic_load_explicit(&wr_sched.global_n, memory_order_relaxed) > 0) g = wr_global_pop(p);
         if (!g && (m->polled_in_vain < IN_VAIN || tick % 16 == 0)) {
             if (poll_now(p)) m->polled_in_vain = 0, g = wr_ring_pop(p);
             else if (m->polled_in_vain < IN_VAIN) m->polled_in_vain++;
         }
-        if (!g && (m->spinning || 2 * atomic_load_explicit(&wr_sched.spinning, memory_order_relaxed) < busy_ps())) {
+        /* Where no other P is at work there is nothing to be had from one, and the last look, below, is enough. */
+        uint32_t busy = busy_ps();
+        if (!g && (m->spinning || (busy > 1 && 2 * atomic_load_explicit(&wr_sched.spinning, memory_order_relaxed) < busy))) {
             if (!m->spinning) {
                 m->spinning = true;
                 atomic_fetch_add(&wr_sched.spinning, 1);
