@@ -2,7 +2,11 @@
  * What a server costs without anything: a level-triggered epoll loop on one thread, or on several with a listener each. `echo` sends
  * back what comes; `hello` is examples/hello: the same parser, the same look at the request, the same answer. No limits on time.
  *
- *     epoll echo|hello PORT THREADS
+ *     epoll echo|hello PORT THREADS [least]
+ *
+ * least: what no runtime with a stack for each connection, on more than one thread, can do without, and nothing else of one. There is
+ * a thread more, which sleeps: from the second on the kernel counts who uses a file, in each call. And each request writes one word into a
+ * page of its connection's own; the pages are as far apart as weir's stacks.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -10,12 +14,27 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "bare.h"
 
 static int port;
 static bool hello;
+
+#define MOST_FDS ((size_t)1 << 16)
+#define APART ((size_t)256 << 10)
+static char *pages; /* NULL: none */
+
+static void use_page(int fd) {
+    size_t line = (size_t)fd % 64; /* not the same in all: they would share too few places in the caches */
+    if (pages && (size_t)fd < MOST_FDS) ++*(volatile long *)(void *)(pages + (size_t)fd * APART + line * 64);
+}
+
+static void *sleeps(void *arg) {
+    for (;;) pause();
+    return arg;
+}
 
 static void *serve(void *arg) {
     int listener = listen_at(port, SOCK_NONBLOCK), ep = epoll_create1(0);
@@ -34,6 +53,7 @@ static void *serve(void *arg) {
                 }
                 continue;
             }
+            use_page(fd);
             ssize_t k = read(fd, buffer, sizeof buffer);
             if (k < 0 && errno == EAGAIN) continue;
             bool some = k > 0;
@@ -46,7 +66,14 @@ static void *serve(void *arg) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 4) return fputs("usage: epoll echo|hello PORT THREADS\n", stderr), 2;
+    bool least = argc == 5 && strcmp(argv[4], "least") == 0;
+    if (argc != 4 && !least) return fputs("usage: epoll echo|hello PORT THREADS [least]\n", stderr), 2;
+    if (least) {
+        pthread_t t;
+        if (pthread_create(&t, NULL, sleeps, NULL)) return perror("epoll: a thread"), 1;
+        pages = mmap(NULL, MOST_FDS * APART, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (pages == MAP_FAILED || madvise(pages, MOST_FDS * APART, MADV_NOHUGEPAGE)) return perror("epoll: pages"), 1;
+    }
     hello = strcmp(argv[1], "hello") == 0;
     port = atoi(argv[2]);
     return serve_on(atoi(argv[3]), serve);
