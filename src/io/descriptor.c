@@ -51,7 +51,7 @@ static void edge(struct wr_source *s, unsigned edges, struct wr_batch *ready);
 
 struct entry *wr_entry_of(int fd) {
     if (wr_unlikely((unsigned)fd >= CHUNK * CHUNKS)) return NULL;
-    _Atomic(struct entry *) *at = &chunks[fd / CHUNK];
+    _Atomic(struct entry *) *at = &chunks[(unsigned)fd / CHUNK];
     struct entry *chunk = atomic_load_explicit(at, memory_order_acquire);
     if (wr_unlikely(!chunk)) {
         struct entry *mine = calloc(CHUNK, sizeof *mine);
@@ -66,7 +66,7 @@ struct entry *wr_entry_of(int fd) {
         if (atomic_compare_exchange_strong(at, &chunk, mine)) chunk = mine;
         else free(mine);
     }
-    return &chunk[fd % CHUNK];
+    return &chunk[(unsigned)fd % CHUNK];
 }
 
 struct entry *wr_entry_from(int *fd) {
@@ -121,10 +121,10 @@ static void pass_on(struct entry *e, struct side *side) {
 
 static bool is_closing(struct entry *e) { return atomic_load_explicit(&e->users, memory_order_acquire) & CLOSING; }
 
-static uint64_t one(void) { return wr_self()->foreign ? A_THREAD : 1; }
+/* What it adds to the number of users. */
+static uint64_t one(const struct g *g) { return g->foreign ? A_THREAD : 1; }
 
-static int enter(struct entry *e) {
-    uint64_t me = one();
+static int enter(struct entry *e, uint64_t me) {
     for (uint64_t users = atomic_load_explicit(&e->users, memory_order_relaxed);;) {
         if (wr_unlikely(users == CLOSING)) { /* the last has left, the number is being given back, or is somebody else's by now: soon over */
             sched_yield();
@@ -158,31 +158,31 @@ static int close_now(struct entry *e, int fd) {
     return result;
 }
 
-static int leave(struct entry *e, int fd) {
-    uint64_t me = one();
+static int leave(struct entry *e, int fd, uint64_t me) {
     if (wr_likely(atomic_fetch_sub_explicit(&e->users, me, memory_order_acq_rel) != (CLOSING | me))) return 0;
     return close_now(e, fd);
 }
 
 /* The entry of the number, entered. 0, -EBADF, -ENOMEM. */
-static int enter_number(int fd, struct entry **e) {
+static int enter_number(int fd, struct entry **e, uint64_t me) {
     *e = fd < 0 ? NULL : wr_entry_of(fd);
-    return *e ? enter(*e) : fd < 0 || (unsigned)fd >= CHUNK * CHUNKS ? -EBADF : -ENOMEM;
+    return *e ? enter(*e, me) : fd < 0 || (unsigned)fd >= CHUNK * CHUNKS ? -EBADF : -ENOMEM;
 }
 
 int wr_io_hold(int fd) {
     struct entry *e;
-    return enter_number(fd, &e);
+    return enter_number(fd, &e, one(wr_self()));
 }
-void wr_io_release(int fd) { (void)leave(wr_entry_of(fd), fd); }
+void wr_io_release(int fd) { (void)leave(wr_entry_of(fd), fd, one(wr_self())); }
 
 int weir_close_fd(int fd) {
     struct entry *e = fd < 0 ? NULL : wr_entry_of(fd);
     if (!e) return fd >= 0 && close(fd) == 0 ? 0 : -EBADF;
-    int error = enter(e);
+    uint64_t me = one(wr_self());
+    int error = enter(e, me);
     if (error) return error;
     if (atomic_fetch_or_explicit(&e->users, CLOSING, memory_order_acq_rel) & CLOSING) {
-        (void)leave(e, fd);
+        (void)leave(e, fd, me);
         return -EBADF;
     }
     struct wr_batch woken = { 0 };
@@ -191,7 +191,7 @@ int weir_close_fd(int fd) {
         for (struct g *g; (g = claim_first(&e->sides[i]));) wr_batch_add(&woken, g);
     wr_unlock(&e->lock, WR_RANK_SYNC);
     wr_ready_all(&woken);
-    return leave(e, fd);
+    return leave(e, fd, me);
 }
 
 static void forget_goroutines(struct entry *e, int fd) {
@@ -223,10 +223,11 @@ int wr_io_made(int fd, bool stream) {
         close(fd);
         return (unsigned)fd >= CHUNK * CHUNKS ? -EMFILE : -ENOMEM;
     }
-    while (enter(e)) sched_yield(); /* its last owner has closed it and is about to say so */
+    uint64_t me = one(wr_self());
+    while (enter(e, me)) sched_yield(); /* its last owner has closed it and is about to say so */
     if (wr_unlikely(wr_ahead(e))) wr_ahead_close(e); /* behind our back */
     begin_anew(e, true, stream);
-    (void)leave(e, fd);
+    (void)leave(e, fd, me);
     return fd;
 }
 
@@ -307,10 +308,12 @@ static int wait_edge(struct entry *e, int fd, enum wr_side side, uint32_t seen, 
 
 int64_t wr_io(int fd, enum wr_side side, int64_t (*attempt)(int fd, void *arg), void *arg, size_t full) {
     struct entry *e;
-    int64_t n = enter_number(fd, &e);
+    const struct g *g = wr_self();
+    uint64_t me = one(g);
+    int64_t n = enter_number(fd, &e, me);
     if (n) return n;
     struct side *s = &e->sides[side];
-    while (!(n = wr_io_ended())) {
+    while (!(n = wr_io_ended_for(g))) {
         uint32_t seen = atomic_load_explicit(&s->edges, memory_order_acquire);
         if (!e->stream || atomic_load_explicit(&s->empty, memory_order_relaxed) != seen) {
             do n = attempt(fd, arg);
@@ -324,7 +327,7 @@ int64_t wr_io(int fd, enum wr_side side, int64_t (*attempt)(int fd, void *arg), 
         if ((n = wait_edge(e, fd, side, seen, full > 0))) break;
     }
     pass_on(e, s);
-    (void)leave(e, fd);
+    (void)leave(e, fd, me);
     return n;
 }
 
@@ -333,9 +336,10 @@ int wr_io_poll(struct pollfd *fds, size_t n, weir_time until) {
     struct place places[2 * WR_IO_POLL_MAX];
     struct entry *entries[WR_IO_POLL_MAX];
     size_t in = 0;
+    uint64_t me = one(wr_self());
     int result = n > WR_IO_POLL_MAX ? -EINVAL : 0;
     for (; !result && in < n; in++) {
-        result = enter_number(fds[in].fd, &entries[in]);
+        result = enter_number(fds[in].fd, &entries[in], me);
         if (result) break;
     }
     while (!result && !(result = wr_io_ended())) {
@@ -374,7 +378,7 @@ int wr_io_poll(struct pollfd *fds, size_t n, weir_time until) {
     }
     while (in--) {
         for (int s = 0; s < 2; s++) pass_on(entries[in], &entries[in]->sides[s]);
-        (void)leave(entries[in], fds[in].fd);
+        (void)leave(entries[in], fds[in].fd, me);
     }
     return result;
 }

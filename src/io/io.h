@@ -65,10 +65,11 @@ static inline int64_t wr_io_result(int64_t n) { return n < 0 ? -errno : n; }
 int wr_io_ready_now(int fd, short events);
 
 /* 0, or how the current context has ended: -ECANCELED, -ETIMEDOUT. */
-static inline int wr_io_ended(void) {
-    struct wr_cancel *c = wr_self()->cancel;
+static inline int wr_io_ended_for(const struct g *g) {
+    const struct wr_cancel *c = g->cancel;
     return c ? atomic_load_explicit(&c->err, memory_order_acquire) : 0;
 }
+static inline int wr_io_ended(void) { return wr_io_ended_for(wr_self()); }
 
 static inline int64_t wr_io_ahead(int fd, void *to, size_t n, bool look) {
     return !wr_ring() || n == 0 ? 0 : wr_io_ahead_of(fd, to, n, look);
