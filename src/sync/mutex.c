@@ -94,9 +94,13 @@ static void lock_slow(weir_mutex *m) {
     }
 }
 
+/* Sets the bit, whatever else there is in the word: WOKEN may be there for as long as the one who was woken waits for a processor. */
+static inline bool take(weir_mutex *m) {
+    return !(atomic_fetch_or_explicit(wr_atomic32(&m->state_), LOCKED, memory_order_acquire) & LOCKED);
+}
+
 int weir_mutex_lock(weir_mutex *m) {
-    uint32_t seen = 0;
-    if (wr_unlikely(!swap_word(m, &seen, LOCKED, memory_order_acquire))) lock_slow(m);
+    if (wr_unlikely(!take(m))) lock_slow(m);
     return 0;
 }
 
