@@ -208,7 +208,7 @@ void wr_watch_stop(void) {
     unlock();
     if (!there) return;
     if (calling) pthread_detach(thread);
-    else wr_thread_join(thread, state.tid);
+    else wr_thread_join(thread, &state.tid);
 }
 
 /* ---- The calls ---------------------------------------------------------------------------------------------- */

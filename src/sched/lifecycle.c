@@ -23,10 +23,10 @@ int wr_threads_now(void) {
 }
 
 /* A debugger can keep one for long. */
-void wr_thread_join(pthread_t thread, int tid) {
+void wr_thread_join(pthread_t thread, const int *tid) {
     pthread_join(thread, NULL);
     weir_time most = wr_after(WEIR_SECOND);
-    while (syscall(SYS_tgkill, getpid(), tid, 0) == 0 && wr_now() < most) sched_yield();
+    while (syscall(SYS_tgkill, getpid(), *tid, 0) == 0 && wr_now() < most) sched_yield();
 }
 
 bool wr_each_thread(int tasks, bool (*visit)(int tid, void *arg), void *arg) {
@@ -252,7 +252,7 @@ int wr_sched_stop(void) {
     for (struct m *m = ms, *next; m; m = next) {
         next = m->next_m;
         if (!atomic_load(&m->gone)) continue; /* stopped where it stood; its memory is still looked at */
-        wr_thread_join(m->thread, m->tid);
+        wr_thread_join(m->thread, &m->tid);
         free(m);
     }
     bool timers = wr_timers_first() != WR_NEVER; /* the program may yet stop them */

@@ -303,8 +303,8 @@ void wr_helper_works(void);
 void wr_helper_rests(void);
 void wr_helper_leaves(void);
 /* pthread_join, and wait until the kernel has let go of the thread, a moment later: who counts threads before, in search of a deadlock or
- * at the start of the next run, takes it for one of the program's. */
-void wr_thread_join(pthread_t thread, int tid);
+ * at the start of the next run, takes it for one of the program's. *tid: what the thread has written there, before it ended. */
+void wr_thread_join(pthread_t thread, const int *tid);
 /* Make one, detached, with a stack of that size, all signals blocked but those that weir needs: it joins, calls fn(arg) and leaves. Returns when it
  * has joined. 0, -EAGAIN, -ENOMEM. Before the runtime starts, too. */
 int wr_helper_thread(size_t stack, void (*fn)(void *), void *arg);

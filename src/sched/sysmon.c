@@ -168,6 +168,6 @@ int wr_sysmon_start(void) {
 void wr_sysmon_stop(void) {
     if (!wr_sched.sysmon_made) return;
     wr_sysmon_nudge();
-    wr_thread_join(wr_sched.sysmon, wr_sched.sysmon_tid);
+    wr_thread_join(wr_sched.sysmon, &wr_sched.sysmon_tid);
     wr_sched.sysmon_made = false;
 }
