@@ -149,6 +149,7 @@ find:
     atomic {
         if
         :: !spins && 2 * spinning < NP - n_idle -> spins = true; spinning++
+        :: !spins -> skip /* who is alone at work does not; here, any may choose so */
         :: else
         fi
     };

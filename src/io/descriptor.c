@@ -124,7 +124,8 @@ static bool is_closing(struct entry *e) { return atomic_load_explicit(&e->users,
 /* What it adds to the number of users. */
 static uint64_t one(const struct g *g) { return g->foreign ? A_THREAD : 1; }
 
-static int enter(struct entry *e, uint64_t me) {
+static int enter(struct entry *e, const struct g *g) {
+    uint64_t me = one(g);
     for (uint64_t users = atomic_load_explicit(&e->users, memory_order_relaxed);;) {
         if (wr_unlikely(users == CLOSING)) { /* the last has left, the number is being given back, or is somebody else's by now: soon over */
             sched_yield();
@@ -158,40 +159,44 @@ static int close_now(struct entry *e, int fd) {
     return result;
 }
 
-static int leave(struct entry *e, int fd, uint64_t me) {
+static int leave(struct entry *e, int fd, const struct g *g) {
+    uint64_t me = one(g);
     if (wr_likely(atomic_fetch_sub_explicit(&e->users, me, memory_order_acq_rel) != (CLOSING | me))) return 0;
     return close_now(e, fd);
 }
 
-/* The entry of the number, entered. 0, -EBADF, -ENOMEM. */
-static int enter_number(int fd, struct entry **e, uint64_t me) {
+/* The entry of the number, entered by the caller, who is *g: nobody becomes a goroutine by a number that is none. 0, -EBADF, -ENOMEM. */
+static int enter_number(int fd, struct entry **e, const struct g **g) {
     *e = fd < 0 ? NULL : wr_entry_of(fd);
-    return *e ? enter(*e, me) : fd < 0 || (unsigned)fd >= CHUNK * CHUNKS ? -EBADF : -ENOMEM;
+    if (!*e) return fd < 0 || (unsigned)fd >= CHUNK * CHUNKS ? -EBADF : -ENOMEM;
+    *g = wr_self();
+    return enter(*e, *g);
 }
 
 int wr_io_hold(int fd) {
     struct entry *e;
-    return enter_number(fd, &e, one(wr_self()));
+    const struct g *g;
+    return enter_number(fd, &e, &g);
 }
-void wr_io_release(int fd) { (void)leave(wr_entry_of(fd), fd, one(wr_self())); }
+void wr_io_release(int fd) { (void)leave(wr_entry_of(fd), fd, wr_self()); }
 
 int weir_close_fd(int fd) {
     struct entry *e = fd < 0 ? NULL : wr_entry_of(fd);
     if (!e) return fd >= 0 && close(fd) == 0 ? 0 : -EBADF;
-    uint64_t me = one(wr_self());
-    int error = enter(e, me);
+    const struct g *g = wr_self();
+    int error = enter(e, g);
     if (error) return error;
     if (atomic_fetch_or_explicit(&e->users, CLOSING, memory_order_acq_rel) & CLOSING) {
-        (void)leave(e, fd, me);
+        (void)leave(e, fd, g);
         return -EBADF;
     }
     struct wr_batch woken = { 0 };
     wr_lock(&e->lock, WR_RANK_SYNC); /* who looks at CLOSING under it has queued before, or sees it */
     for (int i = 0; i < 2; i++)
-        for (struct g *g; (g = claim_first(&e->sides[i]));) wr_batch_add(&woken, g);
+        for (struct g *waiter; (waiter = claim_first(&e->sides[i]));) wr_batch_add(&woken, waiter);
     wr_unlock(&e->lock, WR_RANK_SYNC);
     wr_ready_all(&woken);
-    return leave(e, fd, me);
+    return leave(e, fd, g);
 }
 
 static void forget_goroutines(struct entry *e, int fd) {
@@ -223,11 +228,11 @@ int wr_io_made(int fd, bool stream) {
         close(fd);
         return (unsigned)fd >= CHUNK * CHUNKS ? -EMFILE : -ENOMEM;
     }
-    uint64_t me = one(wr_self());
-    while (enter(e, me)) sched_yield(); /* its last owner has closed it and is about to say so */
+    const struct g *g = wr_self();
+    while (enter(e, g)) sched_yield(); /* its last owner has closed it and is about to say so */
     if (wr_unlikely(wr_ahead(e))) wr_ahead_close(e); /* behind our back */
     begin_anew(e, true, stream);
-    (void)leave(e, fd, me);
+    (void)leave(e, fd, g);
     return fd;
 }
 
@@ -308,9 +313,8 @@ static int wait_edge(struct entry *e, int fd, enum wr_side side, uint32_t seen, 
 
 int64_t wr_io(int fd, enum wr_side side, int64_t (*attempt)(int fd, void *arg), void *arg, size_t full) {
     struct entry *e;
-    const struct g *g = wr_self();
-    uint64_t me = one(g);
-    int64_t n = enter_number(fd, &e, me);
+    const struct g *g;
+    int64_t n = enter_number(fd, &e, &g);
     if (n) return n;
     struct side *s = &e->sides[side];
     while (!(n = wr_io_ended_for(g))) {
@@ -327,7 +331,7 @@ int64_t wr_io(int fd, enum wr_side side, int64_t (*attempt)(int fd, void *arg), 
         if ((n = wait_edge(e, fd, side, seen, full > 0))) break;
     }
     pass_on(e, s);
-    (void)leave(e, fd, me);
+    (void)leave(e, fd, g);
     return n;
 }
 
@@ -336,10 +340,10 @@ int wr_io_poll(struct pollfd *fds, size_t n, weir_time until) {
     struct place places[2 * WR_IO_POLL_MAX];
     struct entry *entries[WR_IO_POLL_MAX];
     size_t in = 0;
-    uint64_t me = one(wr_self());
+    const struct g *g;
     int result = n > WR_IO_POLL_MAX ? -EINVAL : 0;
     for (; !result && in < n; in++) {
-        result = enter_number(fds[in].fd, &entries[in], me);
+        result = enter_number(fds[in].fd, &entries[in], &g);
         if (result) break;
     }
     while (!result && !(result = wr_io_ended())) {
@@ -378,7 +382,7 @@ int wr_io_poll(struct pollfd *fds, size_t n, weir_time until) {
     }
     while (in--) {
         for (int s = 0; s < 2; s++) pass_on(entries[in], &entries[in]->sides[s]);
-        (void)leave(entries[in], fds[in].fd, me);
+        (void)leave(entries[in], fds[in].fd, g);
     }
     return result;
 }

@@ -29,10 +29,11 @@ static void count(int threads) {
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
 }
 
-/* A forked child has none of them. */
+/* A forked child has none of them, nor of those that a run has left behind. */
 static void in_forked_child(void) {
     pthread_mutex_init(&counting, NULL);
     atomic_store(&helpers, 0);
+    wr_sched.left_threads = 0;
 }
 __attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, in_forked_child); }
 

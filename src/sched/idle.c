@@ -273,10 +273,7 @@ void wr_idle(struct m *m) {
         if (polls) wr_poll(until, WR_EVENTS, &polled);
         else wr_futex_wait(&m->wake, 0, until);
     }
-    /* They are `waiting` yet, so no deadlock is seen though nobody runs. */
-    struct wr_batch ours = wr_batch_mark(&polled, UINT32_MAX);
     struct p *p = NULL;
-    if (ours.n > 1) m->polled_in_vain = 0;
     wr_lock(&wr_sched.lock, WR_RANK_SCHED);
     if (polls) atomic_store(&wr_sched.poller, NULL);
     atomic_store_explicit(&m->idle_since, 0, memory_order_relaxed);
@@ -289,16 +286,24 @@ void wr_idle(struct m *m) {
         wr_sched.n_running++;
         if (atomic_load_explicit(&wr_sched.sysmon_idle, memory_order_relaxed)) wr_sysmon_nudge();
     }
-    if (ours.n) { /* to a P, if there is an idle one, or to everybody */
+    if (polled.n) { /* what it has brought goes to a P, if there is an idle one, or to everybody */
         p = atomic_load_explicit(&m->p, memory_order_relaxed);
         if (!p && (p = wr_take_idle_p())) atomic_store_explicit(&m->p, p, memory_order_release);
-        if (!p) wr_global_push(&ours);
     }
     wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
     /* Firing needs no P: what becomes ready goes to the global queue. So timers fire though every P is busy. */
     if (timed) wr_timers_run_all(wr_now(), WR_EVENTS);
-    if (p) wr_ring_push_all(p, &ours);
-    else if (ours.n) wr_wake_worker();
+    struct wr_batch ours = wr_batch_mark(&polled, UINT32_MAX);
+    if (!ours.n) return;
+    if (ours.n > 1) m->polled_in_vain = 0;
+    if (p) {
+        wr_ring_push_all(p, &ours);
+        return;
+    }
+    wr_lock(&wr_sched.lock, WR_RANK_SCHED);
+    wr_global_push(&ours);
+    wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
+    wr_wake_worker();
 }
 
 /* A thread tied to a goroutine runs nothing else: it gives its P away and sleeps until run_locked hands it that goroutine with

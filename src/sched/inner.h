@@ -167,6 +167,7 @@ struct sched {
     _Atomic uint32_t idle_waiters; /* … who wait for that */
     size_t default_stack;
     int extra_threads;            /* threads of the process besides ours when we started */
+    int left_threads;             /* of ours, which wr_sched_stop could not end */
     const struct wr_gdb_number *const *gdb; /* weir_gdb_, for its sake */
     struct wr_tallies tallies;    /* of threads that are no workers, and of workers that have ended; added to atomically */
 

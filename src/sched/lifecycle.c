@@ -73,12 +73,11 @@ __attribute__((constructor)) static void count_threads_at_birth(void) {
     threads_at_birth = wr_threads_now();
     born_as = getpid();
 }
-static int left_threads; /* of ours, which wr_sched_stop could not end */
 
 int wr_sched_start(enum wr_mode mode) {
     uint32_t off = 0;
     if (!atomic_compare_exchange_strong(&wr_sched.running, &off, 2)) return -EBUSY; /* 2: starting */
-    int helpers = wr_helpers_hold(), others = wr_threads_now() - threads_at_birth - left_threads - helpers;
+    int helpers = wr_helpers_hold(), others = wr_threads_now() - threads_at_birth - wr_sched.left_threads - helpers;
 #ifdef WR_TSAN
     if (getpid() != born_as) others--; /* the sanitizer's own, which a forked child has from the start */
     if (helpers) others--;             /* and the one that came with the first thread made */
@@ -113,6 +112,8 @@ int wr_sched_start(enum wr_mode mode) {
         if (!wr_start_m(wr_take_idle_p(), false)) e = -EAGAIN;
         /* Counted now, since a sanitizer starts a thread of its own with the program's first. */
         wr_sched.extra_threads = wr_threads_now() - (int)wr_sched.n_ms - 1 - (others > 0 ? others : 0);
+        int surely = threads_at_birth + wr_sched.left_threads + helpers; /* one of the others may have ended since they were counted */
+        if (wr_sched.extra_threads < surely) wr_sched.extra_threads = surely;
         wr_unlock(&wr_sched.lock, WR_RANK_SCHED);
         if (e && mode == WR_MODE_MAIN) wr_outside_end();
     }
@@ -235,7 +236,7 @@ int wr_sched_stop(void) {
             atomic_compare_exchange_strong(&m->frozen, &running, 1);
             atomic_store(&m->p, NULL);
             all_gone = false;
-            left_threads++;
+            wr_sched.left_threads++;
             /* What it calls may wake somebody of the next run yet. It tells when it has returned: it sees `frozen` after it has
              * taken `blocking` back, and so either we see that here, or it waits for this lock and sees left_blocking. */
             if (atomic_load(&m->blocking)) m->left_blocking = true, wr_sched.n_outside++, wr_sched.n_running++;

@@ -216,7 +216,7 @@ static inline void wr_wait_publish(struct wr_wait *w) {
     atomic_store_explicit(&w->g->state, WR_G_WAITING, memory_order_release);
 }
 
-/* The calling goroutine; a foreign thread gets its own on first use. Call it anew after every park. */
+/* The calling goroutine; a foreign thread gets its own on first use. It stays the same; the thread and its m do not, from one park to the next. */
 struct g *wr_self(void);
 
 struct wr_spawn {
@@ -317,7 +317,7 @@ size_t wr_live(void);
 /*
  * For the profile room. They come and go while the program runs, and are NULL while nobody profiles.
  * block: the calling goroutine, or foreign thread, has slept for that long in that wait; called by itself when the wait is over, without
- * locks; must not park. thread: called on a new worker, before it runs anything. tick: called by sysmon about every 4 ms; wr_sysmon_tick sets
+ * locks; must not park. thread: called on a new worker, before it runs anything. tick: called by sysmon every 4 to 8 ms; wr_sysmon_tick sets
  * it, and keeps sysmon from resting.
  */
 extern void (*_Atomic wr_hook_block)(enum wr_reason reason, weir_duration slept);

@@ -14,8 +14,8 @@
 void (*wr_hook_quit)(void);
 static void (*_Atomic hook_tick)(weir_time now);
 
-/* While a P is idle nobody waits for one. Who gets stuck just after such a look is found out after IDLE_PERIOD + STUCK; with a thread's
- * start this stays below 20 ms. To wake for it is dear where a processor sleeps between two requests: 90 us of its time were measured. */
+/* Who gets stuck just after a look is found out after PERIOD + STUCK, or IDLE_PERIOD + STUCK; with a thread's start this stays below 20 ms.
+ * To wake for it is dear where a processor sleeps between two requests: 90 us of its time were measured. */
 #define PERIOD (4 * WEIR_MILLISECOND)
 #define IDLE_PERIOD (8 * WEIR_MILLISECOND)
 #define STUCK (8 * WEIR_MILLISECOND)
@@ -82,6 +82,16 @@ static void see_to_poller(void) {
     wr_outside_end();
 }
 
+/* sched.lock held. A P is idle, somebody asks the poller, if anybody waits for it, and somebody keeps the time: who is ready waits for nobody,
+ * whoever computes. */
+static bool looked_after(void) {
+    if (!wr_sched.idle_ps || (atomic_load(&wr_sched.waiting) && !atomic_load(&wr_sched.poller))) return false;
+    weir_time first = wr_timers_first();
+    bool kept = first == WR_NEVER;
+    for (struct m *m = wr_sched.idle_ms; m && !kept; m = m->next_idle) kept = m->sleeps_until <= first;
+    return kept;
+}
+
 void *wr_sysmon_main(void *arg) {
     (void)arg;
     uintptr_t hi;
@@ -112,13 +122,13 @@ void *wr_sysmon_main(void *arg) {
         void (*tick)(weir_time) = atomic_load_explicit(&hook_tick, memory_order_acquire);
         if (tick) tick(now);
         weir_duration pause = retake_stuck(now) ? SOON : PERIOD;
-        if (pause == PERIOD && atomic_load_explicit(&wr_sched.n_idle_ps, memory_order_relaxed)) pause = IDLE_PERIOD;
         if (now - last_trim >= TRIM_EVERY) {
             wr_stacks_trim();
             last_trim = now;
         }
         wr_lock(&wr_sched.lock, WR_RANK_SCHED);
         if (wr_sched.n_running > 0) last_busy = now;
+        if (pause == PERIOD && looked_after()) pause = IDLE_PERIOD;
         /* Idle threads keep the time among them; those that are tied to a goroutine do not. model/timer.pml */
         bool kept = wr_sched.idle_ms || (wr_timers_first() == WR_NEVER && !atomic_load(&wr_sched.waiting));
         bool rest = now - last_busy > WEIR_SECOND && now - last_trim > TRIM_EVERY / 2 && kept && !tick;

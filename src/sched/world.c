@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -129,7 +130,14 @@ static bool is_dead(int tid) {
     const char *state = read_task(tid, "stat", text, sizeof text) ? strrchr(text, ')') : NULL;
     return state && (state[2] == 'Z' || state[2] == 'X');
 }
+static uint32_t n_listed;
+/* The list ends early where a thread ends while it is written. The folder's number of links has the count in it. */
+static bool all_listed(void) {
+    struct stat tasks;
+    return fstat(world.tasks, &tasks) || tasks.st_nlink <= 2 || tasks.st_nlink - 2 == n_listed;
+}
 static bool signal_new(int tid, void *arg) {
+    n_listed++;
     if (tid == self_tid || is_there(tid)) return true;
     for (uint32_t i = 0; i < world.n_known; i++)
         if (world.known[i] == tid) {
@@ -210,12 +218,12 @@ int wr_world_stop(weir_duration patience, const void *frame, char *why, size_t s
     atomic_store(&world.phase, phase);
     weir_time start = wr_now(), answer_by = start + patience + 200 * WEIR_MILLISECOND;
     missing_since = start + 2 * WEIR_MILLISECOND;
-    /* Twice: the first time a thread may have been listed as stopped that had just made one, which was not listed. And a list that is
-     * cut short, since a thread has ended while it was written, is not complete: that thread is in it, and does not answer. */
+    /* Twice: the first time a thread may have been listed as stopped that had just made one, which was not listed. */
     for (int complete = 0;;) {
         uint32_t n = atomic_load(&world.n);
         missing = false;
-        bool listed = wr_each_thread(world.tasks, signal_new, NULL);
+        n_listed = 0;
+        bool listed = wr_each_thread(world.tasks, signal_new, NULL) && all_listed();
         complete = listed && !missing ? complete + 1 : 0;
         if (complete == 2) return 0;
         if (complete) continue;

@@ -304,6 +304,24 @@ TEST(a_thread_of_the_programs_own_may_wait) {
     close_both(fds);
 }
 
+static _Atomic bool tried, may_end;
+static void *uses_no_number(void *arg) {
+    char byte;
+    CHECK_EQ(weir_read(-1, &byte, 1), -EBADF);
+    CHECK_EQ(weir_wait_fd(-1, WEIR_IN), -EBADF);
+    CHECK_EQ(weir_close_fd(-1), -EBADF);
+    tried = true;
+    while (!may_end) {}
+    return arg;
+}
+TEST(a_thread_does_not_become_a_goroutine_by_a_number_that_is_none) {
+    pthread_t t = thread_start(uses_no_number, NULL);
+    TEST_UNTIL(tried);
+    CHECK_EQ(weir_count(), 1);
+    may_end = true;
+    thread_end(t);
+}
+
 PLAIN_TEST(without_a_runtime_nobody_waits) {
     int fds[2];
     char byte;

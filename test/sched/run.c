@@ -261,7 +261,6 @@ PLAIN_TEST(a_run_can_follow_a_run) {
     TEST_UNTIL(threads_there_are() <= threads); /* one that has been joined may still be listed for a moment */
 }
 
-/* works() waits until it is alone, so the others must be none of its run. */
 /* Else the next run takes them for threads of the program's, and never finds a deadlock. */
 PLAIN_TEST(the_threads_of_a_run_are_gone_after_it) {
     (void)weir_run(returns_it, NULL); /* a sanitizer may start a thread with it, which stays */
@@ -289,6 +288,7 @@ PLAIN_TEST(a_thread_that_ends_hides_none_that_is_younger) {
     }
 }
 
+/* works() waits until it is alone, so the others must be none of its run. */
 PLAIN_TEST(a_run_can_follow_one_that_left_goroutines_behind) {
     test_ignore_leaks();
     ch = weir_make(int_chan, 0);
