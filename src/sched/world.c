@@ -223,8 +223,8 @@ int wr_world_stop(weir_duration patience, const void *frame, char *why, size_t s
         uint32_t n = atomic_load(&world.n);
         missing = false;
         n_listed = 0;
-        bool listed = wr_each_thread(world.tasks, signal_new, NULL) && all_listed();
-        complete = listed && !missing ? complete + 1 : 0;
+        bool listed = wr_each_thread(world.tasks, signal_new, NULL);
+        complete = listed && !missing && all_listed() ? complete + 1 : 0;
         if (complete == 2) return 0;
         if (complete) continue;
         if (!listed || wr_now() >= answer_by || atomic_load(&world.phase) != phase) break;
