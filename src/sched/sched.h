@@ -216,7 +216,8 @@ static inline void wr_wait_publish(struct wr_wait *w) {
     atomic_store_explicit(&w->g->state, WR_G_WAITING, memory_order_release);
 }
 
-/* The calling goroutine; a foreign thread gets its own on first use. It stays the same; the thread and its m do not, from one park to the next. */
+/* The calling goroutine; a foreign thread gets its own on first use. It stays the same, while the thread that it runs on, and its m, may be
+ * others after each park. */
 struct g *wr_self(void);
 
 struct wr_spawn {
