@@ -80,14 +80,16 @@ TEST(held_beside_huge_pages_of_zeroes) { held(fill_zeroes, wipe); }
 
 /* malloc maps it by itself, mostly right below what was mapped last. A pointer to where another mapping begins
  * could be one past the end of ours, and a thread has one to its stack: so there is something between that nobody
- * knows. */
+ * knows. And an old pointer on a stack of which an int 0 has taken the lower half is one to a multiple of 4 GiB. */
+static bool has_round_address(const char *p, size_t size) { return (uintptr_t)p >> 32 != ((uintptr_t)p + size) >> 32; }
 static NOINLINE char *huge_block(void) {
     char *p = NULL;
     for (int i = 0; i < 20; i++) {
         char *moat = mmap(NULL, 16 * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         CHECK(moat != MAP_FAILED);
         CHECK((p = malloc(BLOCK)));
-        if (p + malloc_usable_size(p) == moat) break;
+        size_t size = malloc_usable_size(p);
+        if (p + size == moat && !has_round_address(p, size)) break;
     }
     make_huge(p, BLOCK);
     return p;
