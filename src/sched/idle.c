@@ -200,7 +200,11 @@ static bool deadlocked(void) {
     int n = atomic_load(&wr_sched.made_ps);
     for (int i = 0; i < n; i++)
         if (!wr_queue_empty(wr_sched.ps[i])) return false;
-    return other_threads() <= 0;
+    /* Somebody stopped waiting for the poller while one sleeps there, who has what it brought in hand, perhaps (a signal's receiver, where
+     * weir_signal_stop came meanwhile). It comes out, sleeps elsewhere when it has nothing, and looks for a deadlock then. */
+    struct m *poller = atomic_load(&wr_sched.poller);
+    if (poller) wr_wake_m(poller);
+    return !poller && other_threads() <= 0;
 }
 
 static _Noreturn void report_deadlock(void) {

@@ -288,6 +288,15 @@ EXIT_TEST(without_it_the_same_is_a_deadlock, 2, "all goroutines are asleep - dea
     receive(ch, SIGUSR1);
 }
 
+/* Another thread has gone to sleep in the poller meanwhile, most likely. */
+EXIT_TEST(a_deadlock_is_found_though_somebody_sleeps_in_the_poller, 2, "all goroutines are asleep - deadlock!") {
+    int_chan ch = weir_make(int_chan, 0);
+    CHECK_EQ(weir_signal_notify(ch, SIGUSR1), 0);
+    for (weir_time end = weir_now() + 50 * WEIR_MILLISECOND; weir_now() < end;) {}
+    weir_signal_stop(ch);
+    receive(ch, SIGUSR1);
+}
+
 static int_chan leaking;
 static __attribute__((noinline)) void wipe_below(void) {
     volatile char deep[16384];
@@ -401,6 +410,23 @@ TEST(of_many_signals_some_arrive_and_none_twice) {
     }
     CHECK_GE(got, 1);
     CHECK_LE(got, sent);
+    weir_release(ch);
+}
+
+/* Who sleeps in the poller has the goroutine that the signal wakes in its hands, while everybody else goes to sleep. */
+static void receive_one(int_chan ch) { CHECK_EQ(weir_recv(ch, NULL), 0); }
+TEST(a_signal_on_its_way_is_no_deadlock) {
+    int_chan ch = weir_make(int_chan, 1);
+    for (long i = 0, rounds = TEST_SCALE(2000); i < rounds; i++) {
+        CHECK_EQ(weir_signal_notify(ch, SIGUSR1), 0);
+        weir_scoped(s) {
+            CHECK_EQ(weir_scope_go(&s, receive_one, ch), 0);
+            test_until_n_parked(1, "chan receive");
+            CHECK_EQ(raise(SIGUSR1), 0);
+            for (long j = 0; j < i % 50 * 200; j++) __asm__ volatile("");
+            weir_signal_stop(ch);
+        }
+    }
     weir_release(ch);
 }
 
