@@ -69,6 +69,17 @@ static void note_waiting(void *function) {
 #endif
 }
 
+/* Once: a thread that an earlier run has left behind may be in on_signal, and look at them. */
+static void note_places(void) {
+    static bool noted;
+    if (noted) return;
+    noted = true;
+    dl_iterate_phdr(note_libc, NULL);
+    void *const waiting[] = { (void *)clock_nanosleep, (void *)poll, (void *)ppoll, (void *)select, (void *)pselect,
+                              (void *)epoll_wait, (void *)epoll_pwait };
+    for (size_t i = 0; i < sizeof waiting / sizeof waiting[0]; i++) note_waiting(waiting[i]);
+}
+
 static bool in_libc(const void *context) {
 #if defined(__x86_64__)
     uintptr_t pc = (uintptr_t)((const ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
@@ -195,11 +206,7 @@ void wr_signal_setup(void) {
     struct sigaction now = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK };
     sigfillset(&now.sa_mask); /* the program's handlers wait meanwhile: who is stopped is to do nothing */
     wr_let_faults_in(&now.sa_mask);
-    n_libc_code = n_waiting_code = 0;
-    dl_iterate_phdr(note_libc, NULL);
-    void *const waiting[] = { (void *)clock_nanosleep, (void *)poll, (void *)ppoll, (void *)select, (void *)pselect,
-                              (void *)epoll_wait, (void *)epoll_pwait };
-    for (size_t i = 0; i < sizeof waiting / sizeof waiting[0]; i++) note_waiting(waiting[i]);
+    note_places();
     if (sigaction(SIGURG, NULL, &before) == 0 && (before.sa_handler == SIG_DFL || before.sa_handler == SIG_IGN))
         ours = sigaction(SIGURG, &now, NULL) == 0;
 }
