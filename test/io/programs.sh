@@ -289,6 +289,7 @@ names_are_looked_up() {
         grep -Fx 'none.weir.test: No such file or directory' "$tmp/found"
 }
 a_name_is_dialled() { # its IPv6 address comes first, and nobody listens there
+    : >"$tmp/at"
     in_namespaces "$with_dnsmasq; '$tmp/net' serve tcp4 127.0.0.1:4000 >'$tmp/at' & ours=\$!
         until grep -q . '$tmp/at'; do sleep 0.05; done
         timeout $patience '$tmp/net' dial tcp both.weir.test:4000 <'$tmp/much' >'$tmp/back'; kill \$server \$ours"
