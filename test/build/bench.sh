@@ -7,7 +7,7 @@ set -u
 unset WEIR_PROCS
 export PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="$WEIR_SRC/bench"
 # The builders take the library from the folder above the one that they build into.
-out=$WEIR_BUILD/bench-test
+out=$WEIR_BUILD/bench-test.$$
 mkdir -p "$out"
 
 build() { python3 -c "from suite import peers; print(peers.$1('$out')[0])"; }

@@ -123,9 +123,12 @@ gone() { fetch '/debug/pprof/profile?seconds=1' && gzip -t <"$tmp/body"; }
 
 # ---- Programs in trouble, programs of each kind
 
+# Who computes has a tenth of a second to answer.
+all_are_dumped() {
+    curl -sS --max-time 60 "$url/debug/pprof/goroutine?debug=2" >"$tmp/each" && [ "$(grep -c "$1" "$tmp/each")" -ge 8 ]
+}
 all_stuck() {
-    start env WEIR_PROCS=2 "$tmp/by_library" "$1" 8 && each=$(curl -sS --max-time 60 "$url/debug/pprof/goroutine?debug=2") && echo "$each" &&
-        [ "$(echo "$each" | grep -c "$2")" -ge 8 ] && fetch '/debug/pprof/goroutine' && fetch '/debug/pprof/' && end_program
+    start env WEIR_PROCS=2 "$tmp/by_library" "$1" 8 && { until_it all_are_dumped "$2" || { cat "$tmp/each"; return 1; }; } && fetch '/debug/pprof/goroutine' && fetch '/debug/pprof/' && end_program
 }
 
 shared_library() {

@@ -11,6 +11,8 @@ started=
 # shellcheck disable=SC2086 # a list of processes
 trap '[ -z "$started" ] || kill -9 $started 2>/dev/null; rm -rf "$tmp"' EXIT
 
+has_ended() { started=$(for one in $started; do [ "$one" = "$1" ] || echo "$one"; done); } # its number may be another's soon
+
 # serve PROGRAM ARGUMENT…: started on a free port; then $pid, $port, and what it says is in $tmp/out and $tmp/err.
 serve() {
     program=$1
@@ -31,6 +33,7 @@ served() {
     kill -9 $pid 2>/dev/null
     wait $pid
     got=$?
+    has_ended $pid
     cat "$tmp/out" "$tmp/err"
     [ $got = 0 ] && [ "$(tail -n 1 "$tmp/out")" = "$program: $1 connections served" ]
 }
@@ -46,7 +49,7 @@ ask() {
     timeout 60 python3 "$tmp/client.py" "$@"
 }
 cat >"$tmp/client.py" <<'END'
-import os, signal, socket, struct, sys, threading, time
+import os, re, signal, socket, struct, sys, threading, time
 
 def connect(port):
     s = socket.create_connection(('127.0.0.1', int(port)), timeout=20)
@@ -67,6 +70,10 @@ def rest(s): return read(s, 1 << 40)
 def refused(port):
     """Nobody listens there any more. (To try would be a connection that counts.)"""
     with open('/proc/net/tcp') as f: return ':%04X 00000000:0000 0A ' % int(port) not in f.read()
+
+def accepted(port):
+    """Nobody waits to be, where it listens."""
+    with open('/proc/net/tcp') as f: return re.search(':%04X 00000000:0000 0A 0+:0+ ' % int(port), f.read())
 
 def until(true):
     end = time.monotonic() + 20
@@ -133,7 +140,7 @@ def stays(port, pid, signals):
     """Connected when the signals come, one after the other; then the server is to close, soon."""
     s = connect(port)
     s.sendall(b'G') # the beginning of a name, or of a request
-    time.sleep(0.1)
+    until(lambda: accepted(port))
     start = time.monotonic()
     for i in range(int(signals)):
         os.kill(int(pid), signal.SIGTERM)
@@ -352,7 +359,7 @@ def hello_much_nonsense(port):
 def hello_goes_on_after(port, pid):
     s = connect(port)
     s.sendall(GET[:10])
-    time.sleep(0.1)
+    until(lambda: accepted(port))
     os.kill(int(pid), signal.SIGTERM)
     until(lambda: refused(port))
     s.sendall(GET[10:])
@@ -408,6 +415,9 @@ ends_when_idle() {
 # A target for the proxy, that echoes: on $echo, by $echo_pid.
 serve_target() {
     serve echo && echo_pid=$pid echo=127.0.0.1:$port
+}
+end_target() {
+    kill -TERM "$echo_pid" && wait "$echo_pid" && has_ended "$echo_pid" # or what it says last comes amid what the next one says
 }
 
 # lasting PROGRAM OPTION…: served so that a connection to it does not end by itself.
@@ -474,11 +484,11 @@ check chat_finishes_what_it_has_begun chat_goes_on
 before_echo() {
     wanted=$1
     shift
-    serve_target && serve proxy "$echo" && ask "$wanted" "$port" "$@" && end "$connections" && kill -TERM "$echo_pid"
+    serve_target && serve proxy "$echo" && ask "$wanted" "$port" "$@" && end "$connections" && end_target
 }
 proxy_echoes() { connections=1 before_echo echoes 20000000; }
 proxy_fifty() { connections=50 before_echo echoes_many 50; }
-proxy_goes_on() { serve_target && serve proxy --grace 60 "$echo" && ask goes_on_after "$port" $pid && served 1 && kill -TERM "$echo_pid"; }
+proxy_goes_on() { serve_target && serve proxy --grace 60 "$echo" && ask goes_on_after "$port" $pid && served 1 && end_target; }
 
 # before_client NAME N: what listens is the client itself.
 before_client() {
@@ -502,6 +512,7 @@ dead_target() {
 
 before_nginx() {
     mkdir -p "$tmp/site" "$tmp/temp" && head -c 5000000 /dev/urandom >"$tmp/site/big"
+    nginx_answers_or_has_ended() { curl -sf -o "$tmp/null" --noproxy '*' "http://127.0.0.1:$nginx_port/big" || ! kill -0 $nginx; }
     for _ in 1 2 3; do # between our look and nginx's somebody may take the port
         nginx_port=$(python3 -c 'import socket; print(socket.create_server(("127.0.0.1", 0)).getsockname()[1])')
         cat >"$tmp/nginx.conf" <<END
@@ -521,7 +532,7 @@ END
         PATH=$PATH:/usr/sbin nginx -c "$tmp/nginx.conf" -e "$tmp/error.log" -p "$tmp" >"$tmp/nginx.out" 2>&1 &
         nginx=$!
         started="$started $nginx"
-        until_it curl -s -o "$tmp/null" --noproxy '*' "http://127.0.0.1:$nginx_port/big" && break
+        until_it nginx_answers_or_has_ended && kill -0 $nginx && break
     done
     serve proxy "127.0.0.1:$nginx_port" &&
         curl -sS --noproxy '*' -o "$tmp/one" -o "$tmp/two" "http://127.0.0.1:$port/big" "http://127.0.0.1:$port/big" &&
@@ -544,7 +555,7 @@ else skip proxy_before_nginx 'needs nginx and curl'; fi
 
 hello_case() { serve hello && ask "$1" "$port" && end "$2"; }
 hello_crowd() { serve hello && ask hello_crowd "$port" 50 && end 50; }
-hello_silent() { serve hello --idle 0.3 && ask hello_silent "$port" && end 2; }
+hello_silent() { serve hello --idle 1 && ask hello_silent "$port" && end 2; }
 hello_patient() { serve hello --idle 0 && ask hello_slow "$port" && end 2; }
 hello_goes_on() { serve hello --grace 60 && ask hello_goes_on_after "$port" $pid && served 1; }
 

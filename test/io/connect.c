@@ -52,9 +52,9 @@ TEST(unix_stream) {
     CHECK_EQ(unlink(path), 0);
     CHECK_EQ(rmdir(directory), 0);
 }
-TEST(unix_abstract) { talks_over("unix", "@weir-connect", NULL); }
+TEST(unix_abstract) { talks_over("unix", abstract_name(), NULL); }
 TEST(unix_name_that_the_system_chooses) { talks_over("unix", "@", NULL); }
-TEST(unix_packets) { talks_over("unixpacket", "@weir-packets", NULL); }
+TEST(unix_packets) { talks_over("unixpacket", abstract_name(), NULL); }
 
 /* ---- Accepting ------------------------------------------------------------------------------------- */
 

@@ -28,6 +28,12 @@ static inline struct text peer_text(int fd) {
     CHECK_LE(weir_address_text(&a, t.at, sizeof t.at), (int)sizeof t.at - 1);
     return t;
 }
+/* Of this process, in the abstract name space: others may run the same test. */
+static inline const char *abstract_name(void) {
+    static char name[32];
+    snprintf(name, sizeof name, "@weir-test-%d", (int)getpid());
+    return name;
+}
 static inline unsigned port_of(int fd) { return (unsigned)atoi(strrchr(local_text(fd).at, ':') + 1); }
 
 static inline int listen_on(const char *network, const char *address) {

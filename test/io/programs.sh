@@ -106,6 +106,7 @@ serve() {
 end_server() {
     kill $server
     wait $server 2>/dev/null || :
+    started=$(for one in $started; do [ "$one" = $server ] || echo "$one"; done) # its number may be another's soon
 }
 
 # echoes COMMAND…: what goes in comes out.
@@ -203,7 +204,7 @@ we_talk_to_socat_over_unix() {
     return $result
 }
 we_send_socat_datagrams() {
-    their socat "UDP4-LISTEN:0,bind=127.0.0.1,fork" PIPE && until_it listens udp && echoes_a_message "$tmp/net" dial udp "127.0.0.1:$port"
+    their socat -T 60 "UDP4-LISTEN:0,bind=127.0.0.1,fork" PIPE && until_it listens udp && echoes_a_message "$tmp/net" dial udp "127.0.0.1:$port"
     result=$?
     end_server
     return $result
@@ -253,6 +254,7 @@ options timeout:30 attempts:1' >"$tmp/resolv.conf"
 echo 'hosts: files dns' >"$tmp/nsswitch.conf"
 cat >"$tmp/enter" <<END_OF_SH
 set -e
+trap 'kill \$server \$ours 2>/dev/null || :' EXIT
 "$tmp/loopback_up"
 mount --bind "$tmp/resolv.conf" /etc/resolv.conf
 [ ! -e /etc/nsswitch.conf ] || mount --bind "$tmp/nsswitch.conf" /etc/nsswitch.conf

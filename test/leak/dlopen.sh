@@ -63,6 +63,17 @@ static int leaked(void)
     weir_leak_report_free(r);
     return n;
 }
+static void until_parked(void)
+{
+    for (int parked = 0; !parked; weir_sleep(WEIR_MILLISECOND)) {
+        FILE *dump = tmpfile();
+        char line[256];
+        if (!dump || weir_dump(fileno(dump), 2)) abort();
+        rewind(dump);
+        while (fgets(line, sizeof line, dump)) parked |= strstr(line, " [chan ") != NULL;
+        fclose(dump);
+    }
+}
 int weir_main(int argc, char **argv)
 {
     if (argc != 3 || !(library = dlopen(argv[1], RTLD_NOW))) return 10;
@@ -70,7 +81,7 @@ int weir_main(int argc, char **argv)
     weir_lock_thread(); /* for the thread-local */
     deep(8);
     scrub();
-    while (weir_sleep(10 * WEIR_MILLISECOND) == 0 && weir_count() != 2) {}
+    until_parked();
     for (int i = 0; i < 3; i++)
         if (leaked() != 0) return 1;
     keep(NULL);

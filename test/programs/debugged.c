@@ -62,6 +62,8 @@ static void busy(void) {
 }
 static int wait_for_end(void *arg) {
     char byte;
+    puts("ready");
+    fflush(stdout);
     while (read(0, &byte, 1) > 0) {
     }
     return 0;
@@ -117,8 +119,10 @@ int weir_main(int argc, char **argv) {
     if (!strcmp(what, "many")) until_dumped((size_t)n, " [chan receive]:\n");
     if (!strcmp(what, "syscalls")) until_dumped((size_t)n, " [syscall]:\n");
     if (strcmp(what, "stuck")) (void)weir_blocking(wipe, NULL);
-    puts("ready");
-    fflush(stdout);
-    if (!strcmp(what, "stuck")) endless_loop();
+    if (!strcmp(what, "stuck")) {
+        puts("ready");
+        fflush(stdout);
+        endless_loop();
+    }
     return weir_blocking(wait_for_end, NULL);
 }

@@ -17,7 +17,7 @@ static void first(int n) { middle(n + 1); __asm__ volatile(""); }
 int weir_main(int argc, char **argv)
 {
     weir_go(first, 1);
-    return weir_sleep(50 * WEIR_MILLISECOND);
+    return weir_sleep(WEIR_HOUR);
 }
 END
 $CC -g -O1 -I"$WEIR_SRC/include" "$tmp/program.c" "$WEIR_BUILD/libweir.a" -o "$tmp/program" $libs || exit 1
