@@ -129,7 +129,7 @@ static bool serve_one(struct conn *c) {
         snprintf(text, sizeof text, "%zu", sum);
         return put_answer(c, "200 OK", "", text);
     }
-    if (asks_for(c, "/deaf")) weir_sleep(300 * WEIR_MILLISECOND); /* reads no more */
+    if (asks_for(c, "/deaf")) weir_sleep(2 * WEIR_SECOND); /* reads no more */
     if (asks_for(c, "/never")) until_client_closes(c);
     if (asks_for(c, "/hangup")) return false;
     if (asks_for(c, "/garbage")) put(c, "I speak no HTTP\r\n\r\n");

@@ -27,6 +27,7 @@ TEST(no_more_than_64_block_at_once) {
     for (int i = 0; i < 100; i++) TEST_GO(calls, 7);
     test_until_n_parked(36, "semacquire");
     weir_timeout(5 * WEIR_MILLISECOND) CHECK_EQ(wr_io_blocking(blocks, NULL), -ETIMEDOUT);
+    TEST_UNTIL(inside == 64);
     go_on = true;
     TEST_UNTIL(done == 100);
     CHECK_EQ(most, 64);

@@ -1,5 +1,5 @@
 /* Child processes: how they start, talk, end and are ended; and that nothing of them is left. */
-#include "test.h"
+#include "net_test.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -23,37 +23,10 @@ static int run(const char *script) {
     return status;
 }
 
-static int open_fds(void) {
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    CHECK(d);
-    for (struct dirent *e; (e = readdir(d));) n += e->d_name[0] != '.';
-    closedir(d);
-    return n;
-}
 static void no_child_is_left(void) {
     CHECK_EQ(waitpid(-1, NULL, WNOHANG), -1);
     CHECK_EQ(errno, ECHILD);
 }
-static bool has_poller(void) {
-    char path[32], what[32] = "";
-    for (int fd = 0; fd < 64; fd++) {
-        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-        if (readlink(path, what, sizeof what - 1) > 0 && strncmp(what, "anon_inode:[eventpoll]", 22) == 0) return true;
-    }
-    return false;
-}
-/* The poller has its own, once it has been needed: which a read is too late for whose time is over before it waits. */
-static int fds_before(void) {
-    int fds[2];
-    CHECK_EQ(weir_pipe(fds), 0);
-    for (weir_duration d = WEIR_MILLISECOND; !has_poller(); d *= 2)
-        weir_timeout(d) CHECK_EQ(weir_read(fds[0], &(char){ 0 }, 1), -ETIMEDOUT);
-    CHECK_EQ(weir_close_fd(fds[0]), 0);
-    CHECK_EQ(weir_close_fd(fds[1]), 0);
-    return open_fds();
-}
-
 /* All that the script writes. */
 static const char *output_with(weir_command *c) {
     static char text[4096];
@@ -79,7 +52,7 @@ static const char *output(const char *script) {
 /* ---- Starting and ending --------------------------------------------------------------------------------- */
 
 TEST(a_child_says_how_it_ended) {
-    int before = fds_before();
+    int before = open_fds_with_poller();
     CHECK_EQ(run("exit 0"), 0);
     CHECK_EQ(run("exit 7"), 7);
     CHECK_EQ(run("kill -TERM $$"), -SIGTERM);
@@ -91,7 +64,7 @@ TEST(a_child_says_how_it_ended) {
 }
 
 TEST(start_itself_says_what_went_wrong) {
-    int before = fds_before();
+    int before = open_fds_with_poller();
     char name[] = "/tmp/weir-process-XXXXXX";
     int fd = mkstemp(name);
     CHECK_GE(fd, 0);
@@ -175,7 +148,7 @@ TEST(several_may_wait_for_one_child) {
 
 TEST(a_status_that_somebody_else_took_is_an_error_and_no_more) {
     CHECK(signal(SIGCHLD, SIG_IGN) != SIG_ERR);
-    int before = fds_before();
+    int before = open_fds_with_poller();
     weir_process p;
     weir_command c = { .argv = ARGV("true") };
     CHECK_EQ(weir_process_start(&c, &p), 0);
@@ -371,7 +344,7 @@ static int status_of_cancelled(const weir_command *c, int ready) {
 }
 
 TEST(the_end_of_the_context_kills_the_child) {
-    int before = fds_before(), out[2];
+    int before = open_fds_with_poller(), out[2];
     CHECK_EQ(weir_pipe(out), 0);
     weir_command c = { .argv = SHELL("echo; exec sleep 1000"), .out = out[1] };
     CHECK_EQ(status_of_cancelled(&c, out[0]), -SIGKILL);
@@ -431,14 +404,14 @@ static void run_one(int i) {
 }
 
 TEST(many_children_at_once_leave_nothing_behind) {
-    int before = fds_before();
+    int before = open_fds_with_poller();
     weir_scoped(s) for (int i = 0; i < TEST_SCALE(200); i++) CHECK_EQ(weir_scope_go(&s, run_one, i), 0);
     CHECK_EQ(open_fds(), before);
     no_child_is_left();
 }
 
 TEST(kernels_without_pidfds_will_do) {
-    int out[2], before = fds_before();
+    int out[2], before = open_fds_with_poller();
     wr_process_without_pidfd = true;
     CHECK_EQ(run("exit 7"), 7);
     CHECK_EQ(run("kill -TERM $$"), -SIGTERM);

@@ -130,7 +130,7 @@ static void signal_plain_cond(void) {
     let_go = true;
     pthread_cond_signal(&plain_cond);
     pthread_mutex_unlock(&plain);
-    TEST_UNTIL(gone);
+    TEST_UNTIL(gone && weir_count() == 2);
 }
 TEST(held_by_one_that_waits_for_a_thread) { held(fill_plain_cond, signal_plain_cond); }
 
@@ -161,7 +161,7 @@ static void fill_receiver(void *h) {
 }
 static void close_reachable(void) {
     CHECK_EQ(weir_close(reachable), 0);
-    TEST_UNTIL(gone);
+    TEST_UNTIL(gone && weir_count() == 2);
 }
 TEST(held_by_one_that_can_be_woken) { held(fill_receiver, close_reachable); }
 
@@ -366,7 +366,7 @@ static void fill_lost_ctx_after_func(void *h) {
 }
 static void cancel_ctx(void) {
     weir_ctx_cancel(ctx);
-    TEST_UNTIL(gone);
+    TEST_UNTIL(gone && weir_count() == 2);
 }
 TEST(held_as_the_argument_of_a_call_at_the_end_of_a_childs_context) { held(fill_lost_ctx_after_func, cancel_ctx); }
 

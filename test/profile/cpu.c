@@ -110,8 +110,8 @@ static NOT_INLINED void hands_over(int_chan from, int_chan to, long n) {
 }
 TEST(goroutines_that_switch_all_the_time_can_be_looked_at) {
     int_chan a = weir_make(int_chan, 0), b = weir_make(int_chan, 0);
-    weir_time until = weir_now() + 300 * WEIR_MILLISECOND;
     CHECK_EQ(wr_cpu_profile_start(1000), 0);
+    weir_time until = weir_now() + 300 * WEIR_MILLISECOND;
     TEST_GO(hands_over, a, b, 1l << 60);
     for (int v = 0; weir_now() < until;) CHECK(weir_send(a, v) == 0 && weir_recv(b, &v) == 0);
     struct profile p = stop_profile();
@@ -153,7 +153,7 @@ TEST(a_thread_that_the_program_starts_meanwhile_is_found_soon) {
     drop_profile(&p);
 }
 
-#define SHORT (20 * WEIR_MILLISECOND) /* over, mostly, before anybody has looked for new threads */
+#define SHORT (60 * WEIR_MILLISECOND) /* over, mostly, before anybody has looked for new threads */
 static _Atomic int there;
 static void meets_and_burns(int n) {
     there++;

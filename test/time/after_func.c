@@ -92,10 +92,10 @@ TEST(the_call_may_end_by_exit) {
 /* ---- Stop, reset, free ----------------------------------------------------------------------------------------------- */
 
 TEST(stop_keeps_the_call_from_being_made_and_says_so) {
-    weir_timer *t = weir_after_func(2 * WEIR_MILLISECOND, notes, NULL);
+    weir_timer *t = weir_after_func(200 * WEIR_MILLISECOND, notes, NULL);
     CHECK(weir_timer_stop(t));
     CHECK(!weir_timer_stop(t));
-    CHECK_EQ(weir_sleep(5 * WEIR_MILLISECOND), 0);
+    CHECK_EQ(weir_sleep(250 * WEIR_MILLISECOND), 0);
     CHECK_EQ(calls, 0);
     weir_timer_free(t);
 }
@@ -234,7 +234,9 @@ static void waits(void *gate) {
 }
 TEST(it_may_be_freed_before_in_and_after_its_call) {
     ch = weir_make(int_chan, 0);
-    weir_timer_free(weir_after_func(WEIR_MILLISECOND, notes, NULL));
+    weir_timer_free(weir_after_func(200 * WEIR_MILLISECOND, notes, NULL));
+    CHECK_EQ(weir_sleep(250 * WEIR_MILLISECOND), 0);
+    CHECK_EQ(calls, 0);
     self = weir_after_func(WEIR_MILLISECOND, frees_itself, NULL);
     TEST_UNTIL(calls == 1);
     weir_timer *t = weir_after_func(0, waits, weir_chan_of(ch));

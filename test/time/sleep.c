@@ -144,7 +144,7 @@ static void sleeps_and_notes(int i, weir_duration d) {
 }
 TEST(who_sleeps_longer_wakes_later) {
     running = 6;
-    for (int i = 5; i >= 0; i--) TEST_GO(sleeps_and_notes, i, (1 + i) * 40 * WEIR_MILLISECOND);
+    for (int i = 5; i >= 0; i--) TEST_GO(sleeps_and_notes, i, (1 + i) * 150 * WEIR_MILLISECOND);
     TEST_UNTIL(running == 0);
     for (int i = 1; i < 6; i++) CHECK_GE(done_at[i], done_at[i - 1]);
 }
@@ -275,7 +275,7 @@ TEST(what_is_due_first_fires_first) {
     unsigned seed = 7;
     int deleted = 0;
     weir_procs(1); /* one heap */
-    weir_time base = weir_now() + 30 * WEIR_MILLISECOND * test_slowness();
+    weir_time base = weir_now() + 300 * WEIR_MILLISECOND * test_slowness();
     for (int i = 0; i < TIMERS; i++) {
         seed = seed * 1103515245u + 12345u;
         due[i] = base + (weir_duration)(seed >> 10 & 0x3fff) * 1000;
