@@ -161,15 +161,16 @@ static void dials(const char *address) {
 
 /* Where nobody is accepted, one after the other has to wait, with no readiness to wait for. */
 TEST(a_full_unix_listener_is_waited_for) {
-    int listener = listen_on("unix", abstract_name()), before = open_fds();
+    const char *name = abstract_name();
+    int listener = listen_on("unix", name), before = open_fds();
     CHECK_EQ(listen(listener, 0), 0);
     enum { MANY = 5 };
-    for (int i = 0; i < MANY; i++) TEST_GO(dials, abstract_name());
+    for (int i = 0; i < MANY; i++) TEST_GO(dials, name);
     TEST_UNTIL(came == 1);
     test_until_n_parked(MANY - 1, "sleep");
-    weir_timeout(20 * WEIR_MILLISECOND) CHECK_EQ(weir_dial("unix", abstract_name()), -ETIMEDOUT);
+    weir_timeout(20 * WEIR_MILLISECOND) CHECK_EQ(weir_dial("unix", name), -ETIMEDOUT);
     weir_scoped(s) {
-        CHECK_EQ(weir_scope_go(&s, dial_is_cancelled, "unix", abstract_name()), 0);
+        CHECK_EQ(weir_scope_go(&s, dial_is_cancelled, "unix", name), 0);
         test_until_n_parked(MANY, "sleep");
         weir_scope_cancel(&s);
     }
