@@ -46,9 +46,9 @@ static void turn(weir_duration sleep) {
 
 /* In one window out of a few. */
 static void measure_one(int procs, int hogs, void (*hog)(void), weir_duration sleep) {
-    pthread_t watch = thread_start(watch_machine, NULL);
     running = hogs + 1;
     stop = watch_computes = false;
+    pthread_t watch = thread_start(watch_machine, NULL);
     TEST_GO(turn, sleep);
     for (int i = 0; i < hogs; i++) TEST_GO(hog);
     weir_duration over;
