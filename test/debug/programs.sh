@@ -128,7 +128,8 @@ all_are_dumped() {
     curl -sS --max-time 60 "$url/debug/pprof/goroutine?debug=2" >"$tmp/each" && [ "$(grep -c "$1" "$tmp/each")" -ge 8 ]
 }
 all_stuck() {
-    start env WEIR_PROCS=2 "$tmp/by_library" "$1" 8 && { until_it all_are_dumped "$2" || { cat "$tmp/each"; return 1; }; } && fetch '/debug/pprof/goroutine' && fetch '/debug/pprof/' && end_program
+    start env WEIR_PROCS=2 "$tmp/by_library" "$1" 8 && { until_it all_are_dumped "$2" || { cat "$tmp/each"; return 1; }; } &&
+        fetch '/debug/pprof/goroutine' && fetch '/debug/pprof/' && end_program
 }
 
 shared_library() {

@@ -11,8 +11,6 @@ started=
 # shellcheck disable=SC2086 # a list of processes
 trap '[ -z "$started" ] || kill -9 $started 2>/dev/null; rm -rf "$tmp"' EXIT
 
-has_ended() { started=$(for one in $started; do [ "$one" = "$1" ] || echo "$one"; done); } # its number may be another's soon
-
 # serve PROGRAM ARGUMENT…: started on a free port; then $pid, $port, and what it says is in $tmp/out and $tmp/err.
 serve() {
     program=$1

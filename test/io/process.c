@@ -27,6 +27,7 @@ static void no_child_is_left(void) {
     CHECK_EQ(waitpid(-1, NULL, WNOHANG), -1);
     CHECK_EQ(errno, ECHILD);
 }
+
 /* All that the script writes. */
 static const char *output_with(weir_command *c) {
     static char text[4096];

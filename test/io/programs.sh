@@ -106,7 +106,7 @@ serve() {
 end_server() {
     kill $server
     wait $server 2>/dev/null || :
-    started=$(for one in $started; do [ "$one" = $server ] || echo "$one"; done) # its number may be another's soon
+    has_ended $server
 }
 
 # echoes COMMAND…: what goes in comes out.

@@ -463,18 +463,9 @@ struct sleeper {
 /* Once it sleeps in the kernel: what comes has it woken and go on sleeping; then it is woken for good. */
 static void *disturbs_and_wakes(void *arg) {
     struct sleeper *s = arg;
-    char path[64], text[200], state = 0;
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", s->tid);
     for (int i = 0; i < 3; i++) {
-        do {
-            int fd = open(path, O_RDONLY | O_CLOEXEC);
-            ssize_t n = read(fd, text, sizeof text - 1);
-            close(fd);
-            CHECK_GE(n, 10);
-            text[n] = 0;
-            state = strrchr(text, ')')[2];
-            test_pause();
-        } while (state != 'S');
+        do test_pause();
+        while (!thread_sleeps(s->tid));
         CHECK_EQ(write(s->fds[0], "x", 1), 1);
         for (int in_socket = 0; in_socket <= i && look(s->fds[1]).count <= (unsigned)i; test_pause())
             CHECK_EQ(ioctl(s->fds[1], FIONREAD, &in_socket), 0);

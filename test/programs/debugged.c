@@ -60,10 +60,13 @@ static void busy(void) {
     weir_label("kind", "busy");
     for (;;) busy_function();
 }
-static int wait_for_end(void *arg) {
-    char byte;
+static void ready(void) {
     puts("ready");
     fflush(stdout);
+}
+static int wait_for_end(void *arg) {
+    char byte;
+    ready();
     while (read(0, &byte, 1) > 0) {
     }
     return 0;
@@ -120,8 +123,7 @@ int weir_main(int argc, char **argv) {
     if (!strcmp(what, "syscalls")) until_dumped((size_t)n, " [syscall]:\n");
     if (strcmp(what, "stuck")) (void)weir_blocking(wipe, NULL);
     if (!strcmp(what, "stuck")) {
-        puts("ready");
-        fflush(stdout);
+        ready();
         endless_loop();
     }
     return weir_blocking(wait_for_end, NULL);

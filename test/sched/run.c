@@ -395,15 +395,6 @@ PLAIN_TEST(stop_does_not_wait_longer_than_it_is_told) {
 static int wakes[2];
 static _Atomic int reader;
 static _Atomic bool started_one;
-static bool reads(void) {
-    char path[64], text[200];
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", reader);
-    int fd = reader ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[n < 0 ? 0 : n] = 0;
-    return n > 10 && strrchr(text, ')')[2] == 'S';
-}
 static void started(void) { started_one = true; }
 static void reads_then_starts_one(void) {
     reader = gettid();
@@ -418,7 +409,7 @@ PLAIN_TEST(who_was_left_behind_may_start_one_in_the_next_run) {
     CHECK_EQ(pipe(wakes), 0);
     CHECK_EQ(weir_start(), 0);
     TEST_GO(reads_then_starts_one);
-    TEST_UNTIL(reads());
+    TEST_UNTIL(reader && thread_sleeps(reader));
     CHECK_EQ(weir_stop(0), -ETIMEDOUT);
     CHECK_EQ(weir_start(), 0);
     CHECK_EQ(write(wakes[1], "x", 1), 1);

@@ -47,6 +47,11 @@ until_it() {
     done
 }
 
+# has_ended PID: it has been waited for. Off the list of what is to be killed at the end, as its number may be another's soon.
+has_ended() {
+    started=$(for one in $started; do [ "$one" = "$1" ] || echo "$one"; done)
+}
+
 # run STATUS PROGRAM ARGUMENT…: an example; its exit status as wanted; what it printed is in $tmp/out and $tmp/err.
 run() {
     want=$1 program=$2
