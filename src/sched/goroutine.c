@@ -248,12 +248,16 @@ void wr_goroutine_begin(void *previous) {
 
 /* Among the public functions since it takes locks, without one of them below it: see in_weir in signal.c. */
 __attribute__((noinline, section("weir_api"))) static bool finish(struct g *g, int result) {
-    /* All is given back, and it is not counted any more, before on_end lets those go on who wait for it. */
+    /* All is given back and forgotten, and it is not counted any more, before on_end lets those go on who wait for it. */
     wr_g_drop(g);
+    wr_vectors_clear();
     wr_tally(wr_m(), WR_ENDED);
     wr_fence_light(); /* the other side is in wr_sched_wait_idle */
     bool last = wr_unlikely(atomic_load_explicit(&wr_sched.idle_waiters, memory_order_relaxed)) && wr_goroutines() == 0;
-    if (g->on_end) g->on_end(g, result);
+    if (g->on_end) {
+        g->on_end(g, result);
+        wr_vectors_clear();
+    }
     return last;
 }
 
@@ -270,7 +274,6 @@ static _Noreturn void end(intptr_t result) {
         atomic_fetch_add(&wr_sched.idle_word, 1);
         wr_futex_wake(&wr_sched.idle_word, INT32_MAX);
     }
-    wr_vectors_clear();
     wr_enter(wr_m());
     atomic_store_explicit(&g->state, WR_G_DEAD, memory_order_release);
     wr_schedule_away(g); /* whoever comes next frees this stack */
