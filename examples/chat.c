@@ -1,6 +1,7 @@
 /*
- * chat: everybody who connects is in one room. The first line a client sends is its name; each line after that goes to all others. A
- * client that does not read what it is sent holds up nobody: lines wait for it in a queue, and when that is full, it is put out.
+ * chat: everybody who connects is in one room. The first line a client sends is its name; when all are told that it is here, itself as
+ * well, it hears what is said. Each line after that goes to all others. A client that does not read what it is sent holds up nobody:
+ * lines wait for it in a queue, and when that is full, it is put out.
  */
 #include "support/server.h"
 
@@ -77,7 +78,7 @@ static void enter(struct room *room, struct client *c) {
         c->next = room->clients;
         room->clients = c;
     }
-    say(room, c, c->name, "is here");
+    say(room, NULL, c->name, "is here");
 }
 
 static void leave(struct room *room, struct client *c) {
