@@ -12,7 +12,7 @@ GREY, FAINT = '#7d8590', '#7d8590" stroke-opacity="0.3'
 MARKS = {
     'go': ('circle', '#2f81f7'), 'rust-tokio': ('square', '#e5672f'), 'rust-crossbeam': ('diamond', '#d04e8a'),
     'rust-flume': ('up', '#b3862b'), 'rust-kanal': ('down', '#8e6bd8'), 'boost': ('cross', '#2da44e'), 'st': ('plus', '#6f8f2f'),
-    'java': ('ring', '#cf3f3f'),
+    'java': ('ring', '#cf3f3f'), 'bare': ('cross', GREY), 'unlocked': ('plus', GREY),
 }
 
 

@@ -4,8 +4,11 @@ A peer that cannot be built is missing: Missing says why, and how to come by wha
 """
 import functools
 import glob
+import json
 import os
+import platform
 import re
+import shlex
 import shutil
 import subprocess
 
@@ -66,21 +69,28 @@ def needs_header(compiler, header, install):
 
 # ---- One function a peer: it builds into the folder `out`, and returns the command, less row and n, and a word about versions.
 
+def about_weir(out):
+    """What the library's .pc says."""
+    with open(os.path.join(os.path.dirname(out), 'meson-private', 'weir.pc')) as f:
+        return dict(line.strip().split(': ', 1) for line in f if ': ' in line)
+
+
+def libraries(out):
+    """What a program that has weir's code in it is linked with."""
+    needs = about_weir(out).get('Requires.private', '').replace(',', ' ').split()
+    return output(['pkg-config', '--libs', *needs]).split() if needs else []
+
+
 def weir(out):
-    build_dir = os.path.dirname(out)
-    archive = os.path.join(build_dir, 'libweir.a')
+    archive = os.path.join(os.path.dirname(out), 'libweir.a')
     if not os.path.exists(archive):
         raise Missing(f'{archive} is not there: run make first')
-    with open(os.path.join(build_dir, 'meson-private', 'weir.pc')) as f:
-        about = dict(line.strip().split(': ', 1) for line in f if ': ' in line)
-    needs = about.get('Requires.private', '').replace(',', ' ').split()
-    libs = output(['pkg-config', '--libs', *needs]).split() if needs else []
     program, cc = os.path.join(out, 'bench-weir'), os.environ.get('CC', 'cc').split()
     build([*cc, '-std=gnu11', '-O2', '-g', '-Wall', '-I' + os.path.join(ROOT, 'include'), *sources('', 'c'), archive, '-pthread',
-           *libs, '-o', program], 'bench/*.c', program + '.log')
+           *libraries(out), '-o', program], 'bench/*.c', program + '.log')
     commit = output(['git', '-C', ROOT, 'describe', '--always', '--dirty']).strip()
     commit = f' ({commit})' if re.fullmatch(r'[\w.-]+', commit) else ''
-    return [program], f"weir {about['Version']}{commit}, " + output([*cc, '--version']).split('\n')[0]
+    return [program], f"weir {about_weir(out)['Version']}{commit}, " + output([*cc, '--version']).split('\n')[0]
 
 
 def go(out):
@@ -172,7 +182,43 @@ def java(out):
     return command, output([os.path.join(home, 'bin', 'java'), '-version']).split('\n')[0]
 
 
+# ---- No peers, but what is in the way of weir: they have a column where they are named.
+
+def bare(out):
+    program, cc = os.path.join(out, 'bench-bare'), os.environ.get('CC', 'cc').split()
+    build([*cc, '-std=gnu11', '-O2', '-D_GNU_SOURCE', *sources('bare', 'c'), '-pthread', '-o', program], 'bench/bare', program + '.log')
+    return [program], output([*cc, '--version']).split('\n')[0]
+
+
+def unlocked(out):
+    """weir, its instructions without the prefix `lock`: right on one worker, but for what other threads do now and then."""
+    if platform.machine() != 'x86_64':
+        raise Missing('only x86-64 has a prefix to leave out')
+    folder, program, cc = os.path.join(out, 'unlocked'), os.path.join(out, 'bench-unlocked'), os.environ.get('CC', 'cc').split()
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(os.path.dirname(out), 'compile_commands.json')) as f:
+        commands = [entry for entry in json.load(f) if entry['output'].startswith('libweir.so')]
+    files = []
+    for entry in commands:
+        source = os.path.normpath(os.path.join(entry['directory'], entry['file']))
+        files.append(source)
+        if not source.endswith('.c'):
+            continue
+        files[-1] = os.path.join(folder, os.path.relpath(source, ROOT).replace(os.sep, '_')[:-1] + 's')
+        words = shlex.split(entry['command'])
+        build([*words[:words.index('-MD')], '-S', '-o', files[-1], source], source, program + '.log', cwd=entry['directory'])
+        with open(files[-1]) as f:
+            assembly = re.sub(r'^\tlock[ ;]\s*', '\t', f.read(), flags=re.M)
+        with open(files[-1], 'w') as f:
+            f.write(assembly)
+    build([*cc, '-std=gnu11', '-O2', '-I' + os.path.join(ROOT, 'include'), *sources('', 'c'), *files, '-pthread', *libraries(out),
+           '-o', program], 'weir without locked instructions', program + '.log')
+    return ['sh', '-c', '[ "$WEIR_PROCS" = 1 ] || exit 3; exec "$0" "$@"', program], output([*cc, '--version']).split('\n')[0]
+
+
 PEERS = {
     'weir': weir, 'go': go, 'rust-tokio': rust('tokio', 'tokio'), 'rust-crossbeam': rust('crossbeam', 'crossbeam-channel'),
     'rust-flume': rust('flume', 'flume'), 'rust-kanal': rust('kanal', 'kanal'), 'boost': boost, 'st': state_threads, 'java': java,
+    'bare': bare, 'unlocked': unlocked,
 }
+BY_NAME_ONLY = ['bare', 'unlocked']

@@ -36,6 +36,18 @@ every_row_works() {
     done
 }
 
+what_is_in_the_way_works() {
+    build bare && bare=$out/bench-bare
+    for row in $(rows_of "$bare"); do
+        case " $(rows_of "$program") " in *" $row "*) ;; *) echo "weir has no row $row"; return 1 ;; esac
+        for procs in 1 2; do
+            BENCH_PROCS=$procs "$bare" "$row" 50 >"$tmp/figures" || { echo "$row on $procs: exit status $?"; return 1; }
+            grep -q "^$row[a-z0-9-]* [0-9.]* [a-z]*$" "$tmp/figures" || { echo "$row prints:"; cat "$tmp/figures"; return 1; }
+        done
+    done
+    [ -n "$row" ]
+}
+
 a_row_that_there_is_not_is_status_3() {
     "$program" no-such-row 1
     [ $? = 3 ]
@@ -169,6 +181,7 @@ mistakes_are_told() {
 check bench_builds weir_builds
 program=$out/bench-weir
 check every_row_works every_row_works
+check what_is_in_the_way_works what_is_in_the_way_works
 check a_row_that_there_is_not_is_status_3 a_row_that_there_is_not_is_status_3
 check a_check_that_fails_is_status_1_and_no_figure a_check_that_fails_is_status_1_and_no_figure
 check every_row_of_the_list_is_in_the_program every_row_of_the_list_is_in_the_program
