@@ -18,7 +18,7 @@ enum weir_arm_kind_ {
 typedef struct weir_arm {
     uint8_t kind_;
     bool done_;           /* weir_on_done: its channel's end is no error */
-    uint16_t order_;      /* select's permutations of the arms live here, so that */
+    uint16_t order_;      /* what select writes down of all arms lives here, so that */
     uint16_t visit_;      /* a select of any size allocates nothing */
     union {
         weir_chan *chan_;

@@ -1,12 +1,12 @@
 /*
  * Select. First it looks at all arms without a lock, and takes one of those that look as if they could go, each with the same
- * probability: one lock. If none can, or it could not after all, it looks again with every channel locked, in a random order, since what is
- * said of all of them must be true of one moment; and if that is so, a node for each arm is queued before the locks are dropped, so that no
- * partner can come in between. One claim of the shared wait decides among partners, timer and canceller; model/wait.pml checks that it does.
+ * probability: one lock. If none can, or it could not after all, it does so again with every channel locked, since what is said of all of
+ * them must be true of one moment; and if that is so, a node for each arm is queued before the locks are dropped, so that no partner can
+ * come in between. One claim of the shared wait decides among partners, timer and canceller; model/wait.pml checks that it does.
  *
  * Channels are locked in the order of their addresses, each once, whatever the arms' order; two selects over the same
- * channels can therefore not block each other. The arms carry both permutations (order_, visit_) and the nodes, so
- * a select of any size allocates nothing.
+ * channels can therefore not block each other. The arms carry that order (order_), the list of those that can go (visit_) and the
+ * nodes, so a select of any size allocates nothing.
  */
 #include "chan/chan.h"
 #include "chan/timer.h"
@@ -16,7 +16,6 @@
 static struct wr_node *node_in(weir_arm *a) { return (struct wr_node *)(void *)a->wait_; }
 static const void *to_send(const weir_arm *a) { return a->kind_ == WEIR_ARM_SEND_ ? a->value_ : a->value_ptr_; }
 
-/* arms[0 … n).order_ becomes the indices sorted by channel address: a heap sort, in place. */
 static void sift(weir_arm *arms, uint32_t top, uint32_t n) {
     uint32_t moving = arms[top].order_;
     for (uint32_t child; (child = 2 * top + 1) < n; top = child) {
@@ -26,16 +25,19 @@ static void sift(weir_arm *arms, uint32_t top, uint32_t n) {
     }
     arms[top].order_ = moving;
 }
+/*
+ * arms[0 … n).order_ becomes the indices sorted by channel address, in place. Often they are so already, or nearly, as channels that were
+ * made one after the other lie; so they are inserted, and a heap sort, which does not notice that, begins only after many moves.
+ */
 static void sort(weir_arm *arms, uint32_t n) {
-    if (n <= 8) {
-        for (uint32_t i = 1; i < n; i++) {
-            uint32_t moving = arms[i].order_, j = i;
-            for (; j > 0 && arms[arms[j - 1].order_].chan_ > arms[moving].chan_; j--) arms[j].order_ = arms[j - 1].order_;
-            arms[j].order_ = moving;
-        }
-        return;
+    uint32_t i = 1;
+    for (uint32_t moves = 0; i < n && moves < n + 32; i++) {
+        uint32_t moving = arms[i].order_, j = i;
+        for (; j > 0 && arms[arms[j - 1].order_].chan_ > arms[moving].chan_; j--, moves++) arms[j].order_ = arms[j - 1].order_;
+        arms[j].order_ = moving;
     }
-    for (uint32_t i = n / 2; i-- > 0;) sift(arms, i, n);
+    if (i >= n) return;
+    for (i = n / 2; i-- > 0;) sift(arms, i, n);
     for (uint32_t end = n; end-- > 1;) {
         uint32_t largest = arms[0].order_;
         arms[0].order_ = arms[end].order_;
@@ -62,6 +64,11 @@ static void unlock_all(weir_arm *arms, uint32_t n_order) {
     }
 }
 
+/* Of an arm on a channel. Without its lock a guess, as wr_chan_may_recv. */
+static inline bool channel_may(const weir_arm *a) {
+    return a->kind_ == WEIR_ARM_RECV_ ? wr_chan_may_recv(a->chan_) : wr_chan_may_send(a->chan_);
+}
+
 /* Locked, if it is on a channel: as wr_chan_recv_now. */
 static int arm_now(weir_arm *a, struct g **woken) {
     *woken = NULL;
@@ -72,11 +79,18 @@ static int arm_now(weir_arm *a, struct g **woken) {
 
 /* All are locked. The arm that went, or -1. *error: how, *woken: its partner. */
 static int try_arms(weir_arm *arms, uint32_t n, int *error, struct g **woken) {
-    for (uint32_t i = 0; i < n; i++) {
-        int e = arm_now(&arms[arms[i].visit_], woken);
-        if (e == -EAGAIN) continue;
-        *error = e;
-        return (int)arms[i].visit_;
+    uint32_t likely = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (wr_arm_on_channel(&arms[i]) ? channel_may(&arms[i]) : arms[i].kind_ == WEIR_ARM_AFTER_ && arms[i].after_ <= 0)
+            arms[likely++].visit_ = i;
+    while (likely) { /* a partner may have been claimed by another, and still be in the queue */
+        uint32_t k = wr_choose(likely);
+        int arm = (int)arms[k].visit_, e = arm_now(&arms[arm], woken);
+        if (e != -EAGAIN) {
+            *error = e;
+            return arm;
+        }
+        arms[k].visit_ = arms[--likely].visit_;
     }
     return -1;
 }
@@ -90,17 +104,6 @@ static int try_arm(weir_arm *a) {
     if (locks) wr_unlock(&a->chan_->lock, WR_RANK_CHAN);
     if (woken) wr_ready(woken);
     return e;
-}
-
-/* The arms on channels lead order_; visit_ becomes a random permutation, built as it grows. */
-static void put_in_order(weir_arm *arms, uint32_t n) {
-    uint64_t *random = wr_randomness();
-    for (uint32_t i = 0, n_order = 0; i < n; i++) {
-        if (wr_arm_on_channel(&arms[i])) arms[n_order++].order_ = i;
-        uint32_t j = i ? wr_random_below(random, i + 1) : 0;
-        arms[i].visit_ = arms[j].visit_;
-        arms[j].visit_ = i;
-    }
 }
 
 static int fired(struct g *g, weir_arm *arms, int i, int error) {
@@ -125,7 +128,7 @@ int weir_selectv(weir_arm *arms, size_t count) {
         if (wr_arm_on_channel(a)) {
             wr_chan_check(a->chan_, "weir_select");
             n_order++;
-            may = a->kind_ == WEIR_ARM_RECV_ ? wr_chan_may_recv(a->chan_) : wr_chan_may_send(a->chan_);
+            may = channel_may(a);
         } else if (a->kind_ == WEIR_ARM_DEFAULT_) {
             otherwise = (int)i;
         } else if (a->kind_ == WEIR_ARM_AFTER_) {
@@ -141,7 +144,8 @@ int weir_selectv(weir_arm *arms, size_t count) {
     }
     if (otherwise >= 0 && n_order <= 1) return otherwise;
 
-    put_in_order(arms, n);
+    for (uint32_t i = 0, k = 0; k < n_order; i++)
+        if (wr_arm_on_channel(&arms[i])) arms[k++].order_ = i;
     sort(arms, n_order);
     lock_all(arms, n_order);
     arm = try_arms(arms, n, &error, &woken);

@@ -233,8 +233,6 @@ struct wr_spawn {
 };
 /* A random number below n, for choices that must be fair, not secret. */
 uint32_t wr_choose(uint32_t n);
-/* For several in a row: the state for wr_random_below. This thread's, until the caller parks. */
-uint64_t *wr_randomness(void);
 
 /* Start a goroutine. 0, -ENOMEM, -EAGAIN, -EPERM, -EINVAL. Any thread, a timer's fire too. */
 int wr_spawn(const struct wr_spawn *s);

@@ -43,14 +43,12 @@ __attribute__((noinline, noclone)) struct m *wr_m(void) {
 }
 void wr_set_m(struct m *m) { this_m = m; }
 
-uint64_t *wr_randomness(void) {
+uint32_t wr_choose(uint32_t n) {
     static __thread uint64_t foreign_random;
     struct m *m = wr_m();
-    if (m) return &m->random;
-    if (!foreign_random) foreign_random = (uint64_t)wr_now() ^ (uint64_t)(uintptr_t)&foreign_random;
-    return &foreign_random;
+    if (!m && !foreign_random) foreign_random = (uint64_t)wr_now() ^ (uint64_t)(uintptr_t)&foreign_random;
+    return wr_random_below(m ? &m->random : &foreign_random, n);
 }
-uint32_t wr_choose(uint32_t n) { return wr_random_below(wr_randomness(), n); }
 
 /* ---- Finding work ---------------------------------------------------------------------------------- */
 

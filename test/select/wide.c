@@ -94,19 +94,20 @@ TEST(an_array_may_mix_all_kinds_of_arms) {
     weir_release(in), weir_release(out);
 }
 
-/* Many goroutines, each asleep on the same wide array of channels. */
+/* Many goroutines, each asleep on the same channels, in an order of its own: one arm is `stride` channels after the other. */
 static _Atomic int served;
-static void serve_wide(struct wide *shared) {
+static void serve_wide(struct wide *shared, int stride) {
     struct wide own = { shared->n, NULL, malloc((size_t)shared->n * sizeof(weir_arm)), NULL };
     int v = 0;
-    for (int i = 0; i < own.n; i++) own.arms[i] = weir_on_recv(shared->c[i], &v);
+    for (int i = 0; i < own.n; i++) own.arms[i] = weir_on_recv(shared->c[i * stride % own.n], &v);
     while (weir_selectv(own.arms, (size_t)own.n) >= 0 && weir_select_error() == 0) served += v;
     free(own.arms);
 }
 TEST(many_wide_selects_share_their_channels) {
     struct wide w = make_wide(30, 0);
     int n = (int)TEST_SCALE(3000);
-    for (int i = 0; i < 6; i++) TEST_GO(serve_wide, &w);
+    static const int strides[] = { 1, 7, 11, 13, 17, 29 };
+    for (int i = 0; i < 6; i++) TEST_GO(serve_wide, &w, strides[i]);
     for (int i = 0; i < n; i++) CHECK_EQ(weir_send(w.c[i * 7 % 30], 1), 0);
     for (int i = 0; i < 30; i++) weir_close(w.c[i]);
     TEST_UNTIL(weir_count() == 1);
