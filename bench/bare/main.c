@@ -30,6 +30,7 @@
 #define MADV_GUARD_INSTALL 102
 #endif
 
+enum { MOST_THREADS = 64 };
 typedef int64_t duration; /* nanoseconds */
 static int procs = 1;
 
@@ -47,8 +48,7 @@ static inline void look_again(void) {
 
 /* run(arg) on so many threads, of which the caller is one: until all are through. */
 static duration on_threads(int n, void *(*run)(void *arg), void *arg) {
-    pthread_t others[64];
-    if (n > 64) fail("%d threads are too many", n);
+    pthread_t others[MOST_THREADS];
     duration begin = now();
     for (int i = 1; i < n; i++)
         if (pthread_create(&others[i], NULL, run, arg)) fail("pthread_create");
@@ -306,7 +306,8 @@ int main(int argc, char **argv) {
         fputc('\n', stderr);
         return 2;
     }
-    if (workers) procs = (int)strtol(workers, NULL, 10);
+    long asked = workers ? strtol(workers, NULL, 10) : 1;
+    procs = asked < 1 ? 1 : asked > MOST_THREADS ? MOST_THREADS : (int)asked;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (strcmp(argv[1], rows[i].name) == 0) {
             rows[i].run(argv[1], n);
