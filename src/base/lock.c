@@ -6,16 +6,17 @@
 
 /*
  * Each look at the word takes its line away from whoever has the lock, and with it what lies beside the lock, which he is about to write.
- * So who waits looks less and less often; a holder who takes it again and again, as in a channel that many use, works undisturbed
- * meanwhile. A pause is 15 to 50 ns; all of them are 6 to 20 us: few locks are held for longer, unless their holder has lost the processor.
+ * So who waits stands back at once, and longer each time; a holder who takes the lock again and again, as in a channel that many use,
+ * works undisturbed meanwhile, and the queue moves faster than if it were shared element by element. A pause is 15 to 50 ns; the first
+ * turn of them is 1 to 3 us, all are 7 to 22 us: few locks are held for longer, unless their holder has lost the processor.
  */
-#define MOST_PAUSES 128
-#define PAUSING 9
+#define FIRST_PAUSES 64
+#define PAUSING 3
 #define YIELDING 10
 
 void wr_lock_slow(struct wr_lock *l) {
     long ns = 20000;
-    int pauses = 1;
+    int pauses = FIRST_PAUSES;
     for (int turn = 0;; turn++) {
         uint32_t word = atomic_load_explicit(&l->word, memory_order_relaxed);
         if (word == 0 && atomic_compare_exchange_weak_explicit(&l->word, &word, 1, memory_order_acquire,
@@ -23,7 +24,7 @@ void wr_lock_slow(struct wr_lock *l) {
             return;
         if (turn < PAUSING) {
             for (int i = 0; i < pauses; i++) wr_pause();
-            if (pauses < MOST_PAUSES) pauses *= 2;
+            pauses *= 2;
         } else if (turn < PAUSING + YIELDING) {
             sched_yield();
         } else {
