@@ -30,7 +30,7 @@
 #define MADV_GUARD_INSTALL 102
 #endif
 
-enum { MOST_THREADS = 64 };
+enum { MOST_THREADS = 64, FEWEST_LOOKS = 64, MOST_LOOKS = 256 }; /* of who waits for a lock, between two tries */
 typedef int64_t duration; /* nanoseconds */
 static int procs = 1;
 
@@ -60,13 +60,13 @@ static duration on_threads(int n, void *(*run)(void *arg), void *arg) {
 /* ---- A lock of one word ---- */
 
 static void lock(_Atomic uint32_t *word) {
-    for (uint32_t free_word = 0, looks = 4; !atomic_compare_exchange_strong_explicit(word, &free_word, 1, memory_order_acquire,
-                                                                                     memory_order_relaxed);
-         free_word = 0) {
+    uint32_t free_word = 0, looks = FEWEST_LOOKS;
+    while (!atomic_compare_exchange_strong_explicit(word, &free_word, 1, memory_order_acquire, memory_order_relaxed)) {
         do
             for (uint32_t i = 0; i < looks; i++) look_again();
         while (atomic_load_explicit(word, memory_order_relaxed));
-        if (looks < 256) looks *= 2;
+        if (looks < MOST_LOOKS) looks *= 2;
+        free_word = 0;
     }
 }
 static void unlock(_Atomic uint32_t *word) { atomic_store_explicit(word, 0, memory_order_release); }
@@ -228,10 +228,13 @@ static struct {
 } mutex;
 static void *count_up(void *arg) {
     for (bool more = true; more;) {
-        for (uint32_t looks = 4; atomic_fetch_or_explicit(&mutex.word, 1, memory_order_acquire) & 1; looks = looks < 256 ? looks * 2 : looks)
+        uint32_t looks = FEWEST_LOOKS;
+        while (atomic_fetch_or_explicit(&mutex.word, 1, memory_order_acquire) & 1) {
             do
                 for (uint32_t i = 0; i < looks; i++) look_again();
             while (atomic_load_explicit(&mutex.word, memory_order_relaxed) & 1);
+            if (looks < MOST_LOOKS) looks *= 2;
+        }
         more = mutex.count < mutex.n;
         mutex.count += more;
         uint32_t held = 1;
