@@ -199,6 +199,16 @@ static void runs(struct g *g, uintptr_t sp) {
     s->kind = WR_ALIVE;
     s->sp = sp ? sp : (uintptr_t)g->stack_lo;
 }
+/* The kernel shows neighbouring mappings as one, so a heap may seem to be a part of the stack below it: which ends where that begins. */
+static uintptr_t end_of_stack(uintptr_t sp, uintptr_t hi) {
+    size_t next = wr_region_behind(sp);
+    if (next < wr_n_regions && wr_regions[next].lo > sp && wr_regions[next].lo < hi) hi = wr_regions[next].lo;
+    for (size_t i = 0; i < wr_n_heap_private; i++)
+        if (wr_heap_private[i].lo > sp && wr_heap_private[i].lo < hi) hi = wr_heap_private[i].lo;
+    for (size_t i = 0; i < wr_n_slabs; i++)
+        if (wr_slabs[i].lo > sp && wr_slabs[i].lo < hi) hi = wr_slabs[i].lo;
+    return hi;
+}
 static void on_stack(uintptr_t sp, int tid) {
     struct g *g = wr_g_at(sp);
     if (g) {
@@ -216,7 +226,7 @@ static void on_stack(uintptr_t sp, int tid) {
         add_live(sp, 0, tid); /* a stack from malloc */
     } else if (map) {
         if (!strcmp(map->name, "[stack]")) add_dead(map->lo, sp);
-        add_live(sp, map->hi, tid);
+        add_live(sp, end_of_stack(sp, map->hi), tid);
     }
 }
 static void opaque(const void *block) { wr_block_opaque((uintptr_t)block); }

@@ -3,6 +3,7 @@
  */
 #include "held.h"
 
+#include <malloc.h>
 #include <signal.h>
 
 #include "sched/sched.h"
@@ -234,6 +235,48 @@ static void *on_thread_stack(void *h) {
 static void fill_thread_stack(void *h) { begin_holding(on_thread_stack, h); }
 TEST(held_on_the_stack_of_a_thread) {
     held(fill_thread_stack, NULL);
+    end_holding();
+}
+
+/* The kernel shows neighbouring mappings as one: the holder's stack, a block that glibc's malloc has mapped, and the one with the handle.
+ * Between the two lies one that nobody needs, as a thread may know where its stack ends, and above them a moat, as another knows where
+ * its own begins; and an old word whose lower half has become 0 points to a multiple of 4 GiB. */
+static NOINLINE char *stack_below_block(size_t size) {
+    enum { BLOCK = 4 << 20, HEADER = 16 };
+    for (int i = 0; i < 20; i++) {
+        char *moat = mmap(NULL, BLOCK, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *upper = malloc(BLOCK), *lower = malloc(BLOCK);
+        CHECK(moat != MAP_FAILED && upper && lower);
+        if (upper + malloc_usable_size(upper) != moat || lower + malloc_usable_size(lower) != upper - HEADER) continue;
+        if ((uintptr_t)upper >> 32 != ((uintptr_t)upper + BLOCK) >> 32) continue;
+        char *end = lower - HEADER;
+        char *stack = mmap(end - size, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+        if (stack == MAP_FAILED) continue;
+        CHECK(stack == end - size);
+        block = upper, at = BLOCK / 2;
+        return stack;
+    }
+    SKIP("malloc does not map its large blocks side by side");
+}
+static void *holds_nothing(void *unused) {
+    wait_for_the_bell();
+    return unused;
+}
+static NOINLINE void hold_nothing(void) {
+    enum { STACK = 1 << 20 };
+    pthread_attr_t attr;
+    char *stack = stack_below_block(STACK);
+    CHECK_EQ(pipe(bell), 0);
+    CHECK_EQ(pthread_attr_init(&attr), 0);
+    CHECK_EQ(pthread_attr_setstack(&attr, stack, STACK), 0);
+    CHECK_EQ(pthread_create(&holder, &attr, holds_nothing, NULL), 0);
+    TEST_UNTIL(settled);
+}
+static void fill_above_stack(void *h) { put(block, at, h); }
+static void lose_block(void) { block = NULL; }
+TEST(a_lost_block_above_the_stack_of_a_thread_hides_nothing) {
+    RECALL_WANTS_GLIBC();
+    tidily(hold_nothing); /* before there is a handle, which it would inherit in its registers */
+    held(fill_above_stack, lose_block);
     end_holding();
 }
 
