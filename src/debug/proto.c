@@ -157,6 +157,10 @@ static Mapping *mapping_at(struct build *b, uintptr_t address) {
     return NULL;
 }
 
+static void claim_names(Mapping *m, bool named) {
+    m->has_functions = m->has_filenames = m->has_line_numbers = m->has_inline_frames = named;
+}
+
 static void make_mappings(struct build *b) {
     b->maps = wr_mappings(&b->n_maps);
     for (size_t i = 0; i < b->n_maps; i++) {
@@ -166,21 +170,17 @@ static void make_mappings(struct build *b) {
         m->memory_start = b->maps[i].lo, m->memory_limit = b->maps[i].hi, m->file_offset = b->maps[i].offset;
         m->filename = string(b, b->maps[i].file);
         m->build_id = string(b, b->maps[i].build_id);
-        m->has_functions = m->has_filenames = m->has_line_numbers = m->has_inline_frames = true;
+        claim_names(m, true);
         m->id = append(b, &b->mappings, m);
     }
 }
 
-/* What has no name stays an address, and its mapping does not claim to have names: then pprof looks for the file. */
 static void describe(struct build *b, Location *l, uintptr_t pc, bool innermost) {
     struct wr_inside_name names[WR_INLINED];
     size_t n = wr_inside->names(pc, innermost, names, WR_INLINED);
     Mapping *m = mapping_at(b, pc - 1);
     if (m) l->mapping_id = m->id;
-    if (n == 0 || !names[0].named) {
-        if (m) m->has_functions = m->has_filenames = m->has_line_numbers = m->has_inline_frames = false;
-        return;
-    }
+    if (n == 0 || !names[0].named) return; /* it stays an address */
     l->line = take(b, n * sizeof *l->line);
     Line *lines = take(b, n * sizeof *lines);
     if (!l->line || !lines) return;
@@ -204,6 +204,16 @@ static uint64_t location(struct build *b, uintptr_t pc, bool innermost) {
     describe(b, l, pc, innermost);
     l->id = append(b, &b->locations, l);
     return put(&b->location_index, place, pc, l->id);
+}
+
+/* Where no address of a mapping has a name, it does not claim to have any: then pprof looks for the file. One without among others that have is
+ * a stub by which a library is called, or the like: the file does not name it either. */
+static void judge_mappings(struct build *b) {
+    for (int named = 0; named <= 1; named++)
+        for (size_t i = 0; i < b->locations.n; i++) {
+            const Location *l = b->locations.items[i];
+            if (l->mapping_id && (l->n_line > 0) == named) claim_names(b->mappings.items[l->mapping_id - 1], named);
+        }
 }
 
 /* ---- Samples ------------------------------------------------------------------------------------------------ */
@@ -292,6 +302,7 @@ void wr_profile_put(struct wr_reply *r, struct wr_samples *samples, const struct
     append(&b, &b.strings, take(&b, 1));
     make_mappings(&b);
     for (size_t i = 0; i < n && !b.no_memory; i++) add_sample(&b, sorted[i], kind->time);
+    judge_mappings(&b);
     write_profile(r, &b, kind, duration);
     wr_mappings_free(b.maps, b.n_maps);
     free(sorted);

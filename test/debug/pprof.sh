@@ -72,7 +72,7 @@ by_pprof() {
 }
 counts_and_labels() {
     pprof -top -sample_index=contentions "$tmp/mutex.pb.gz" && grep -q ' weir_mutex_unlock$' "$tmp/pprof.out" &&
-        pprof -top "$tmp/cpu.pb.gz" && grep -q '^Duration: [3-9]' "$tmp/pprof.out" &&
+        pprof -top "$tmp/cpu.pb.gz" && grep -q '^Duration: [3-9]' "$tmp/pprof.out" && grep -q ' \[by_library\]$' "$tmp/pprof.out" &&
         pprof -tags "$tmp/cpu.pb.gz" && grep -q 'kind: ' "$tmp/pprof.out"
 }
 # ---- By goleak's parser, which is inside of that module: a copy of its folder with a test of ours
@@ -144,7 +144,7 @@ fi
 check profiles_of_time_for_pprof profiles_of_time
 check pprof_of_block by_pprof block delay weir_mutex_lock contender 'weir_mutex_lock(&contended);'
 check pprof_of_mutex by_pprof mutex delay weir_mutex_unlock contender 'weir_mutex_unlock(&contended);'
-check pprof_of_cpu by_pprof cpu cpu busy_function busy 'busy_function();'
+check pprof_of_cpu by_pprof cpu cpu busy_function busy 'busy_function(), nameless();'
 check pprof_counts_and_labels counts_and_labels
 end_program
 finish

@@ -54,11 +54,24 @@ static void contender(void) {
     }
 }
 __attribute__((noinline)) static void busy_function(void) {
-    for (int i = 0; i < 100000; i++) STAY();
+    for (int i = 0; i < 10000; i++) STAY();
 }
+/* Code that has no name, as the stubs have none by which libraries are called; and where it is. */
+extern void (*nameless)(void);
+__asm__(".pushsection .text.nameless, \"ax\"\n"
+        ".Lnameless:\n"
+        ".cfi_startproc\n"
+        ".rept 10000\n nop\n .endr\n"
+        "ret\n"
+        ".cfi_endproc\n"
+        ".popsection\n"
+        ".pushsection .data\n"
+        ".balign 8\n"
+        "nameless: .quad .Lnameless\n"
+        ".popsection");
 static void busy(void) {
     weir_label("kind", "busy");
-    for (;;) busy_function();
+    for (;;) busy_function(), nameless();
 }
 static void ready(void) {
     puts("ready");
